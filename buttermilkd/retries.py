@@ -1,0 +1,63 @@
+"""The retry policy: what becomes of a job after an attempt. Pure functions."""
+
+from dataclasses import dataclass
+
+from buttermilkd.jobs import Ending, Event, Job, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLimits:
+    """A flow's limits; times in seconds."""
+
+    max_retries: int
+    """Attempts after the first, for attempts that failed."""
+    max_deferrals: int
+    """Attempts that may end by asking to be tried again later."""
+    backoff: float
+    max_backoff: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to the job, and for a retry how long it waits, in seconds."""
+
+    event: Event
+    delay: float = 0.0
+
+
+_EVENTS = {
+    Ending.COMPLETED: Event.COMPLETE,
+    Ending.REJECTED: Event.FAIL,
+    Ending.CANCELLED: Event.CANCEL,
+    Ending.GIVEN_BACK: Event.GIVE_BACK,
+}
+
+
+def backoff(limits: RetryLimits, tries: int, jitter: float) -> float:
+    """Seconds before the next attempt after ``tries`` of the same kind.
+
+    It doubles from ``limits.backoff`` to ``limits.max_backoff``; ``jitter``, from 0 to 1, takes away up to
+    half of it, so that jobs that failed together do not come back together.
+    """
+    doubled = limits.backoff * 2.0 ** min(tries - 1, 60)
+    return min(limits.max_backoff, doubled) * (1.0 - jitter / 2)
+
+
+def decide(outcome: Outcome, job: Job, limits: RetryLimits, jitter: float) -> Decision:
+    """What becomes of ``job`` after this outcome.
+
+    A failure is retried up to ``max_retries`` times. A deferral (exit status 75, ``Retry``) is no failure:
+    it is retried up to ``max_deferrals`` times, after as long as the job asked for.
+    """
+    if outcome.ending in _EVENTS:
+        return Decision(_EVENTS[outcome.ending])
+    if outcome.ending is Ending.DEFERRED:
+        deferrals = job.deferrals + 1
+        if deferrals > limits.max_deferrals:
+            return Decision(Event.FAIL)
+        asked = outcome.retry_after
+        return Decision(Event.RETRY, backoff(limits, deferrals, jitter) if asked is None else max(0.0, asked))
+    failures = job.attempt - job.deferrals
+    if failures > limits.max_retries:
+        return Decision(Event.FAIL)
+    return Decision(Event.RETRY, backoff(limits, failures, jitter))
