@@ -1,0 +1,257 @@
+"""What happens to whole batches: created, cancelled, requeued. Operations for the writer's thread.
+
+A batch of a million jobs is written, cancelled and requeued in portions, so that nothing else waits long
+for the writer; its ``phase`` makes the portions one: nobody sees a staged batch, nothing is taken from a
+stopping one, and a daemon that starts finishes what another one began.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from buttermilkd.errors import ConflictError, NotFoundError
+from buttermilkd.jobs import TRANSITIONS, BatchSpec, Event, Status
+from buttermilkd.ledger import events
+from buttermilkd.ledger.claims import close_finished, count
+
+PORTION = 10_000
+"""Jobs written in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A batch that is being written."""
+
+    key: int
+    first_job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a request with an ``Idempotency-Key``, kept with what the request did."""
+
+    key: str
+    uid: int
+    request: str
+    status: int
+    body: str
+
+
+def stage(connection: sqlite3.Connection, spec: BatchSpec, now: float) -> Staged:
+    """Reserve a batch id and a range of jobs.
+
+    Raises:
+        ConflictError: a batch with this id exists.
+    """
+    if connection.execute("SELECT 1 FROM batches WHERE batch_id = ?", (spec.batch_id,)).fetchone():
+        raise ConflictError(
+            f"cannot create {spec.batch_id}: a batch with this id exists",
+            hint="leave the id out, or take another",
+        )
+    row = connection.execute(
+        "SELECT first_job + total AS next FROM batches ORDER BY key DESC LIMIT 1"
+    ).fetchone()
+    first_job = row["next"] if row else 1
+    cursor = connection.execute(
+        """INSERT INTO batches (batch_id, flow, flow_version, variants, records, duplicates, seed, priority,
+                                concurrency, error_policy, owner_uid, first_job, next_job, total, pending, created_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            *(
+                spec.batch_id,
+                spec.flow,
+                spec.flow_version,
+                json.dumps(list(spec.variants), ensure_ascii=False),
+            ),
+            *(spec.records, spec.duplicates, spec.seed, spec.priority, spec.concurrency, spec.error_policy),
+            *(spec.owner_uid, first_job, first_job, spec.total, spec.total, now),
+        ),
+    )
+    return Staged(cursor.lastrowid or 0, first_job)
+
+
+def fill(
+    connection: sqlite3.Connection, staged: Staged, start: int, variants: int, records: Sequence[str]
+) -> None:
+    """Write the jobs of ``records``, the first of which is the batch's record number ``start``, from 0."""
+    first = staged.first_job + start * variants
+    if variants == 1:
+        rows = ((first + n, staged.key, record, 0) for n, record in enumerate(records))
+    else:
+        rows = (
+            (first + n * variants + variant, staged.key, record, variant)
+            for n, record in enumerate(records)
+            for variant in range(variants)
+        )
+    connection.executemany("INSERT INTO jobs (id, batch, record_id, variant) VALUES (?, ?, ?, ?)", rows)
+
+
+def activate(connection: sqlite3.Connection, staged: Staged, answer: Answer | None, now: float) -> None:
+    """Make a wholly written batch visible, and its jobs takeable."""
+    row = connection.execute(
+        "UPDATE batches SET phase = 'open', created_at = ? WHERE key = ? RETURNING batch_id, total, flow",
+        (now, staged.key),
+    ).fetchone()
+    events.record(
+        connection, now, "batch.created", f"{row['total']:,} jobs of {row['flow']}", row["batch_id"]
+    )
+    if answer is not None:
+        keep_answer(connection, answer, now)
+
+
+def keep_answer(connection: sqlite3.Connection, answer: Answer, now: float) -> None:
+    """Keep an answer for a day."""
+    connection.execute("DELETE FROM answers WHERE at < ?", (now - 86_400,))
+    connection.execute(
+        "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+        (answer.key, answer.uid, answer.request, answer.status, answer.body, now),
+    )
+
+
+def discard(connection: sqlite3.Connection, staged: Staged) -> bool:
+    """Remove a portion of a batch that was never activated; whether anything is left of it."""
+    removed = connection.execute(
+        """DELETE FROM jobs WHERE id IN
+           (SELECT id FROM jobs WHERE id >= ? AND batch = ? ORDER BY id LIMIT ?)""",
+        (staged.first_job, staged.key, PORTION),
+    ).rowcount
+    if removed == PORTION:
+        return True
+    connection.execute("DELETE FROM batches WHERE key = ?", (staged.key,))
+    return False
+
+
+def staged(connection: sqlite3.Connection) -> list[Staged]:
+    """Batches that a dead daemon was writing."""
+    rows = connection.execute("SELECT key, first_job FROM batches WHERE phase = 'staged'")
+    return [Staged(row["key"], row["first_job"]) for row in rows]
+
+
+def begin_cancel(connection: sqlite3.Connection, batch_id: str, now: float) -> int:
+    """From this commit on nothing of the batch is taken; how many of its jobs have ended already.
+
+    Raises:
+        NotFoundError: there is no such batch.
+        ConflictError: it has ended.
+    """
+    row = connection.execute(
+        "SELECT key, phase, completed, failed, cancelled FROM batches WHERE batch_id = ?", (batch_id,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"cannot find batch {batch_id}")
+    if row["phase"] == "ended":
+        raise ConflictError(
+            f"cannot cancel {batch_id}: it has ended "
+            f"({row['completed']:,} completed, {row['failed']:,} failed, {row['cancelled']:,} cancelled)"
+        )
+    changed = connection.execute(
+        "UPDATE batches SET phase = 'stopping', cancelled_at = ? WHERE key = ? AND cancelled_at IS NULL",
+        (now, row["key"]),
+    ).rowcount
+    if changed:
+        events.record(connection, now, "batch.cancelled", "cancelled by its users", batch_id)
+    ended: int = row["completed"] + row["failed"] + row["cancelled"]
+    return ended
+
+
+_CANCEL = "UPDATE jobs SET status = 'cancelled', due = NULL, ended_at = :now, error = :why"
+_CANCEL_DUE = f"""{_CANCEL} WHERE id IN
+    (SELECT id FROM jobs WHERE batch = :batch AND due IS NOT NULL LIMIT :portion)"""
+_CANCEL_FRESH = f"{_CANCEL} WHERE id >= :next AND id < :end AND status = 'pending'"
+
+
+def cancel_portion(connection: sqlite3.Connection, batch: int, why: str, now: float) -> int:
+    """Cancel up to ``PORTION`` waiting jobs of a stopping batch; how many. 0: none is left."""
+    row = connection.execute(
+        "SELECT next_job, first_job + total AS end FROM batches WHERE key = ?", (batch,)
+    ).fetchone()
+    chosen = {
+        "now": now,
+        "why": why,
+        "batch": batch,
+        "portion": PORTION,
+        "next": row["next_job"],
+        "end": row["end"],
+    }
+    changed = connection.execute(_CANCEL_DUE, chosen).rowcount
+    if changed < PORTION and row["next_job"] < row["end"]:
+        stop = min(row["next_job"] + PORTION, row["end"])
+        changed += connection.execute(_CANCEL_FRESH, chosen | {"end": stop}).rowcount
+        connection.execute("UPDATE batches SET next_job = ? WHERE key = ?", (stop, batch))
+    count(connection, batch, Status.PENDING, TRANSITIONS[Event.CANCEL][1], changed)
+    close_finished(connection, [batch], now)
+    return changed
+
+
+def stopping(connection: sqlite3.Connection) -> list[int]:
+    """Keys of batches whose waiting jobs are to be cancelled."""
+    return [row["key"] for row in connection.execute("SELECT key FROM batches WHERE phase = 'stopping'")]
+
+
+def cancel_job(connection: sqlite3.Connection, job: int, batch: int, now: float) -> bool:
+    """Cancel one waiting job; whether it was still waiting."""
+    changed = connection.execute(
+        """UPDATE jobs SET status = 'cancelled', due = NULL, ended_at = ?, error = 'cancelled'
+           WHERE id = ? AND status = 'pending'""",
+        (now, job),
+    ).rowcount
+    if changed:
+        count(connection, batch, Status.PENDING, Status.CANCELLED, 1)
+        close_finished(connection, [batch], now)
+    return changed == 1
+
+
+def requeue(
+    connection: sqlite3.Connection, batch: int, jobs: range, statuses: Sequence[Status], now: float
+) -> tuple[int, range]:
+    """Make up to ``PORTION`` ended jobs among these ids pending again, with all of their attempts.
+
+    Returns how many, and the ids that are left to look at.
+    """
+    marks = ", ".join("?" * len(statuses))
+    rows = connection.execute(
+        f"""SELECT id, status FROM jobs WHERE id >= ? AND id < ? AND status IN ({marks})
+            ORDER BY id LIMIT ?""",
+        (jobs.start, jobs.stop, *statuses, PORTION),
+    ).fetchall()
+    if not rows:
+        return 0, range(0)
+    connection.executemany(
+        """UPDATE jobs SET status = 'pending', due = 0, attempt = 0, deferrals = 0, interruptions = 0,
+                           started_at = NULL, ended_at = NULL, error = NULL, cause = NULL WHERE id = ?""",
+        [(row["id"],) for row in rows],
+    )
+    for status in statuses:
+        count(connection, batch, status, Status.PENDING, sum(row["status"] == status for row in rows))
+    _reopen(connection, batch, now)
+    return len(rows), range(rows[-1]["id"] + 1, jobs.stop)
+
+
+def _reopen(connection: sqlite3.Connection, batch: int, now: float) -> None:
+    reopened = connection.execute(
+        """UPDATE batches SET phase = 'open', ended_at = NULL, cancelled_at = NULL
+           WHERE key = ? AND phase = 'ended' RETURNING batch_id""",
+        (batch,),
+    ).fetchone()
+    if reopened is not None:
+        events.record(connection, now, "batch.reopened", "jobs were requeued", reopened["batch_id"])
+
+
+def hold(connection: sqlite3.Connection, flow: str, uid: int, now: float) -> None:
+    """Pause a flow; ``*`` pauses all."""
+    connection.execute("INSERT OR REPLACE INTO holds VALUES (?, ?, ?)", (flow, now, uid))
+    events.record(connection, now, "flow.paused", flow)
+
+
+def release(connection: sqlite3.Connection, flow: str, now: float) -> None:
+    """Resume a flow; of ``*``, everything, single flows too."""
+    if flow == "*":
+        connection.execute("DELETE FROM holds")
+    else:
+        connection.execute("DELETE FROM holds WHERE flow = ?", (flow,))
+    events.record(connection, now, "flow.resumed", flow)
+
+
+def holds(connection: sqlite3.Connection) -> list[str]:
+    return [row["flow"] for row in connection.execute("SELECT flow FROM holds ORDER BY flow")]

@@ -1,0 +1,294 @@
+"""What happens to single jobs: taken, settled, interrupted. Operations for the writer's thread."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from buttermilkd.jobs import (
+    TRANSITIONS,
+    Claim,
+    Ending,
+    Event,
+    Job,
+    Outcome,
+    Settlement,
+    Status,
+    Taken,
+    job_id,
+)
+from buttermilkd.ledger import events
+
+_FIELDS = "id, record_id, variant, attempt, deferrals"
+_TAKE = f"""
+    UPDATE jobs SET status = '{TRANSITIONS[Event.TAKE][1]}', attempt = attempt + 1, due = NULL,
+                    started_at = :now, ended_at = NULL
+    WHERE id IN ({{chosen}}) RETURNING {_FIELDS}
+"""
+_TAKE_DUE = _TAKE.format(
+    chosen="SELECT id FROM jobs WHERE batch = :batch AND due <= :now ORDER BY due, id LIMIT :limit"
+)
+_TAKE_FRESH = _TAKE.format(
+    chosen="""SELECT id FROM jobs WHERE id >= :start AND id < :end AND status = 'pending' AND due IS NULL
+              ORDER BY id LIMIT :limit"""
+)
+_OPEN = """
+    SELECT key, batch_id, flow, variants, first_job, next_job, total, running, concurrency, started_at
+    FROM batches WHERE phase = 'open' AND pending > 0 ORDER BY priority DESC, key
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What ``Taken.lease`` is for a job of the ledger."""
+
+    id: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What else a settlement brought about, by batch id."""
+
+    ended: list[str]
+    stopping: bool
+    """Some batch is being stopped and has jobs left that wait: see ``batches.cancel_portion``."""
+
+
+def take(
+    connection: sqlite3.Connection, rooms: Mapping[str, int], limit: int, held: frozenset[str], now: float
+) -> Claim:
+    """Take up to ``limit`` jobs, of each flow at most its room, from the open batches in their order."""
+    left = dict(rooms)
+    taken: list[Taken] = []
+    next_due: float | None = None
+    for batch in connection.execute(_OPEN).fetchall():
+        if len(taken) >= limit:
+            break
+        flow = batch["flow"]
+        room = min(left.get(flow, 0), limit - len(taken))
+        if batch["concurrency"] is not None:
+            room = min(room, batch["concurrency"] - batch["running"])
+        if room <= 0 or flow in held:
+            continue
+        found = _take_from(connection, batch, room, now)
+        taken += found
+        left[flow] -= len(found)
+        if len(found) < room:
+            next_due = _earlier(next_due, _first_due(connection, batch["key"]))
+    return Claim(taken, next_due)
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    return min((at for at in (one, other) if at is not None), default=None)
+
+
+def _first_due(connection: sqlite3.Connection, batch: int) -> float | None:
+    row = connection.execute("SELECT min(due) FROM jobs WHERE batch = ? AND due IS NOT NULL", (batch,))
+    due: float | None = row.fetchone()[0]
+    return due
+
+
+def _take_from(connection: sqlite3.Connection, batch: sqlite3.Row, room: int, now: float) -> list[Taken]:
+    """Take from one batch: first what was given back or fell due, then what was never taken."""
+    key, first = batch["key"], batch["first_job"]
+    due = {"batch": key, "now": now, "limit": room}
+    rows = connection.execute(_TAKE_DUE, due).fetchall()
+    fresh: list[sqlite3.Row] = []
+    if len(rows) < room:
+        end = first + batch["total"]
+        span = {"start": batch["next_job"], "end": end, "limit": room - len(rows), "now": now}
+        fresh = connection.execute(_TAKE_FRESH, span).fetchall()
+    if not rows and not fresh:
+        return []
+    # RETURNING gives no order of its own.
+    rows.sort(key=lambda row: int(row["id"]))
+    fresh.sort(key=lambda row: int(row["id"]))
+    next_job = fresh[-1]["id"] + 1 if fresh else batch["next_job"]
+    count = len(rows) + len(fresh)
+    connection.execute(
+        """UPDATE batches SET pending = pending - :count, running = running + :count, next_job = :next_job,
+                              started_at = coalesce(started_at, :now) WHERE key = :key""",
+        {"count": count, "next_job": next_job, "now": now, "key": key},
+    )
+    variants = json.loads(batch["variants"])
+    return [Taken(_job(batch, row, variants), Lease(row["id"], key)) for row in (*rows, *fresh)]
+
+
+def _job(batch: sqlite3.Row, row: sqlite3.Row, variants: Sequence[Mapping[str, Any]]) -> Job:
+    return Job(
+        job_id=job_id(batch["batch_id"], row["id"] - batch["first_job"] + 1),
+        batch_id=batch["batch_id"],
+        flow=batch["flow"],
+        record_id=row["record_id"],
+        parameters=variants[row["variant"]],
+        attempt=row["attempt"],
+        deferrals=row["deferrals"],
+    )
+
+
+_RECORD = {
+    Event.COMPLETE: "status = 'completed', ended_at = :now, error = NULL, cause = NULL",
+    Event.FAIL: "status = 'failed', ended_at = :now, error = :error, cause = :cause",
+    Event.CANCEL: "status = 'cancelled', ended_at = :now, error = :error, cause = :cause",
+    Event.RETRY: """status = 'pending', due = :due, ended_at = :now, error = :error, cause = :cause,
+                    deferrals = deferrals + :deferred""",
+    Event.GIVE_BACK: "status = 'pending', due = 0, attempt = attempt - 1, started_at = NULL",
+}
+_SETTLE = {
+    event: f"UPDATE jobs SET {columns} WHERE id = :id AND status = 'running' AND attempt = :attempt"
+    for event, columns in _RECORD.items()
+}
+
+
+def settle(connection: sqlite3.Connection, settlements: Iterable[Settlement], now: float) -> Settled:
+    """Record what became of taken jobs. What has ended already, or was taken anew since, is left as it is."""
+    groups: dict[tuple[int, Event], list[_End]] = {}
+    for settlement in settlements:
+        end = _End.of(settlement, now)
+        groups.setdefault((end.lease.batch, end.event), []).append(end)
+    for (batch, event), group in groups.items():
+        recorded = [end for end in group if connection.execute(_SETTLE[event], end.columns).rowcount]
+        if recorded:
+            _keep_remains(connection, recorded, now)
+            count(connection, batch, Status.RUNNING, TRANSITIONS[event][1], len(recorded))
+        if event is Event.FAIL and recorded:
+            _stop_if_asked(connection, batch)
+    ended = close_finished(connection, {batch for batch, _ in groups}, now)
+    stopping = connection.execute("SELECT 1 FROM batches WHERE phase = 'stopping' AND pending > 0 LIMIT 1")
+    return Settled(ended, stopping.fetchone() is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A settlement, ready to be recorded."""
+
+    job: Job
+    lease: Lease
+    event: Event
+    outcome: Outcome
+    columns: dict[str, Any]
+
+    @classmethod
+    def of(cls, settlement: Settlement, now: float) -> Self:
+        job, lease, outcome = settlement.taken.job, settlement.taken.lease, settlement.outcome
+        if not isinstance(lease, Lease):
+            raise TypeError(f"cannot settle {job.job_id}: it was not taken from this ledger")
+        columns = {
+            "id": lease.id,
+            "attempt": job.attempt,
+            "now": now,
+            "ending": outcome.ending,
+            "error": outcome.error,
+            "cause": outcome.cause,
+            "due": now + settlement.delay,
+            "deferred": outcome.ending is Ending.DEFERRED,
+        }
+        return cls(job, lease, settlement.event, outcome, columns)
+
+
+def _keep_remains(connection: sqlite3.Connection, ends: list[_End], now: float) -> None:
+    """Keep what the attempts left: results, output, and how those ended that did not complete."""
+    results = [(end.lease.id, end.outcome.result) for end in ends if end.outcome.result is not None]
+    if results:
+        connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?)", results)
+    logs = [(end.lease.id, end.job.attempt, end.outcome.log) for end in ends if end.outcome.log]
+    if logs:
+        connection.executemany("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", logs)
+    for end in ends:
+        if end.event in (Event.FAIL, Event.RETRY):
+            _keep_fault(connection, end, now)
+
+
+def _keep_fault(connection: sqlite3.Connection, end: _End, now: float) -> None:
+    connection.execute(
+        """INSERT INTO attempts SELECT :id, :attempt, :ending, started_at, :now, :cause, :error
+           FROM jobs WHERE id = :id""",
+        end.columns,
+    )
+    again = f"; tried again in {end.columns['due'] - now:.0f} s" if end.event is Event.RETRY else ""
+    text = f"attempt {end.job.attempt} {end.outcome.ending}: {end.outcome.cause}{again}"
+    kind = "job.failed" if end.event is Event.FAIL else "job.retried"
+    events.record(connection, now, kind, text, end.job.batch_id, end.job.job_id)
+
+
+def count(connection: sqlite3.Connection, batch: int, source: Status, target: Status, jobs: int) -> None:
+    """Move ``jobs`` from one of a batch's counters to another."""
+    connection.execute(
+        f"UPDATE batches SET {source} = {source} - ?, {target} = {target} + ? WHERE key = ?",
+        (jobs, jobs, batch),
+    )
+
+
+def _stop_if_asked(connection: sqlite3.Connection, batch: int) -> None:
+    """A failed job ends a batch whose error policy says so: nothing more of it is taken from now on."""
+    connection.execute(
+        "UPDATE batches SET phase = 'stopping' WHERE key = ? AND error_policy = 'stop' AND phase = 'open'",
+        (batch,),
+    )
+
+
+def close_finished(connection: sqlite3.Connection, batches: Iterable[int], now: float) -> list[str]:
+    """End those of these batches that have no job left to run; return their ids."""
+    ended = []
+    for key in batches:
+        row = connection.execute(
+            """UPDATE batches SET phase = 'ended', ended_at = :now
+               WHERE key = :key AND pending = 0 AND running = 0 AND phase IN ('open', 'stopping')
+               RETURNING batch_id, completed, failed, cancelled""",
+            {"now": now, "key": key},
+        ).fetchone()
+        if row is not None:
+            text = f"{row['completed']:,} completed, {row['failed']:,} failed, {row['cancelled']:,} cancelled"
+            events.record(connection, now, "batch.ended", text, row["batch_id"])
+            ended.append(row["batch_id"])
+    return ended
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a daemon's sudden death left, and what became of it."""
+
+    interrupted: int
+    failed: int
+
+
+def recover(connection: sqlite3.Connection, most: int, now: float) -> Recovered:
+    """Make the jobs pending again that a dead daemon had running; called before anything is taken.
+
+    It costs them no attempt, but is counted: after ``most`` interruptions a job is taken for the
+    cause, and fails.
+    """
+    cause = f"interrupted {most + 1} times"
+    error = f"the daemon died {most + 1} times while this job was running (daemon.max_interruptions = {most})"
+    rows = connection.execute(
+        """SELECT jobs.id, jobs.batch, jobs.attempt, jobs.interruptions, batches.batch_id, batches.first_job
+           FROM jobs INDEXED BY jobs_running JOIN batches ON batches.key = jobs.batch WHERE jobs.status = 'running'"""
+    ).fetchall()
+    failed = [row for row in rows if row["interruptions"] >= most]
+    again = [row for row in rows if row["interruptions"] < most]
+    connection.executemany(
+        """INSERT INTO attempts SELECT id, attempt, 'interrupted', started_at, ?, 'daemon died', NULL
+           FROM jobs WHERE id = ?""",
+        [(now, row["id"]) for row in rows],
+    )
+    connection.executemany(
+        """UPDATE jobs SET status = 'pending', due = 0, attempt = attempt - 1, started_at = NULL,
+                           interruptions = interruptions + 1 WHERE id = ?""",
+        [(row["id"],) for row in again],
+    )
+    connection.executemany(
+        """UPDATE jobs SET status = 'failed', ended_at = ?, interruptions = interruptions + 1, error = ?, cause = ?
+           WHERE id = ?""",
+        [(now, error, cause, row["id"]) for row in failed],
+    )
+    for group, target in ((again, Status.PENDING), (failed, Status.FAILED)):
+        for row in group:
+            count(connection, row["batch"], Status.RUNNING, target, 1)
+    for row in failed:
+        job = job_id(row["batch_id"], row["id"] - row["first_job"] + 1)
+        events.record(connection, now, "job.failed", error, row["batch_id"], job)
+        _stop_if_asked(connection, row["batch"])
+    close_finished(connection, {row["batch"] for row in rows}, now)
+    return Recovered(len(again), len(failed))

@@ -1,0 +1,273 @@
+"""The ledger as the rest of the daemon sees it: open it, ask it, tell it."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Self, TypeVar
+
+from buttermilkd.bell import Bell
+from buttermilkd.clock import Clock
+from buttermilkd.errors import ConflictError
+from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
+from buttermilkd.ledger import batches, claims, events, queries
+from buttermilkd.ledger.claims import Recovered
+from buttermilkd.ledger.reader import Reader
+from buttermilkd.ledger.schema import configure, migrate
+from buttermilkd.ledger.writer import Writer, storage_error
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+FILE = "ledger.sqlite3"
+
+
+class Ledger:
+    """Batches, jobs, attempts and events. One daemon at a time may have it open: see ``host.instance``.
+
+    What changes something returns after it is durable, and may raise StorageError: then nothing was changed.
+    """
+
+    def __init__(self, writer: Writer, reader: Reader, clock: Clock) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._clock = clock
+        self._holds: frozenset[str] = frozenset()
+        self.work = Bell()
+        """Rings when there may be more to take."""
+        self.changes = Bell()
+        """Rings when a batch began, ended, or changed otherwise than by its jobs."""
+
+    @classmethod
+    async def open(cls, folder: Path, clock: Clock, stack: AsyncExitStack) -> Self:
+        """Open the ledger in this folder, made or migrated where needed; ``stack`` closes it.
+
+        Raises:
+            StorageError: it cannot be read or written, is damaged, or comes from a newer version.
+        """
+        path = folder / FILE
+        connection = await asyncio.to_thread(_connect, path)
+        writer = Writer(connection)
+        writer.start()
+        stack.push_async_callback(writer.close)
+        reader = Reader(path)
+        stack.push_async_callback(reader.close)
+        ledger = cls(writer, reader, clock)
+        ledger._holds = frozenset(await writer.call(batches.holds))
+        return ledger
+
+    async def query(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask one of ``queries``. Raises what it raises, and StorageError."""
+        return await self._reader.query(operation)
+
+    async def recover(self, most_interruptions: int) -> Recovered:
+        """Put right what a daemon's sudden death left: call it before anything is taken."""
+        for left in await self._writer.call(batches.staged):
+            await self._discard(left)
+        now = self._clock.now()
+        recovered = await self._writer.call(lambda db: claims.recover(db, most_interruptions, now))
+        await self.finish_cancels()
+        return recovered
+
+    # Batches
+
+    async def create(self, spec: BatchSpec, records: Iterator[str], answer: batches.Answer | None) -> None:
+        """Write a batch: all of it or nothing. ``records`` yields as many as the spec says, each once.
+
+        Raises:
+            ConflictError: the batch id is taken.
+        """
+        now = self._clock.now()
+        staged = await self._finish(lambda db: batches.stage(db, spec, now))
+        variants = len(spec.variants)
+        try:
+            start = 0
+            while portion := list(islice(records, max(1, batches.PORTION // variants))):
+                at = start
+                chunk = portion
+                await self._finish(lambda db: batches.fill(db, staged, at, variants, chunk))  # noqa: B023
+                start += len(portion)
+            await self._finish(lambda db: batches.activate(db, staged, answer, self._clock.now()))
+        except BaseException:
+            await asyncio.shield(self._discard_quietly(staged))
+            raise
+        self.work.ring()
+        self.changes.ring()
+
+    async def _finish(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Wait for the operation even when cancelled, so that what is undone afterwards is known."""
+        call = self._writer.call(operation)
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            if not call.done():
+                await asyncio.wait([call])
+            raise
+
+    async def _discard_quietly(self, staged: batches.Staged) -> None:
+        # A full disk may refuse this too; the next start discards what is left.
+        with suppress(Exception):
+            await self._discard(staged)
+
+    async def _discard(self, staged: batches.Staged) -> None:
+        while await self._writer.call(lambda db: batches.discard(db, staged)):
+            pass
+
+    async def begin_cancel(self, batch_id: str) -> int:
+        """Stop giving out a batch's jobs; how many of them have ended already.
+
+        Raises:
+            ConflictError: it has ended.
+        """
+        now = self._clock.now()
+        return await self._writer.call(lambda db: batches.begin_cancel(db, batch_id, now))
+
+    async def finish_cancels(self, why: str = "the batch was cancelled") -> int:
+        """Cancel the waiting jobs of all batches that are being stopped; how many."""
+        dropped = 0
+        for batch in await self._writer.call(batches.stopping):
+            key = batch
+            while count := await self._writer.call(
+                lambda db: batches.cancel_portion(db, key, why, self._clock.now())  # noqa: B023
+            ):
+                dropped += count
+        self.changes.ring()
+        return dropped
+
+    async def cancel_job(self, job_id: str) -> bool:
+        """Cancel one waiting job; whether it was still waiting. Raises NotFoundError."""
+        row = await self.query(lambda db: queries.job_row(db, job_id))
+        now = self._clock.now()
+        cancelled = await self._writer.call(lambda db: batches.cancel_job(db, row["id"], row["batch"], now))
+        self.changes.ring()
+        return cancelled
+
+    async def job_status(self, job_id: str) -> Status:
+        """Raises NotFoundError."""
+        row = await self.query(lambda db: queries.job_row(db, job_id))
+        return Status(row["status"])
+
+    async def requeue_batch(self, batch_id: str, statuses: Sequence[Status]) -> int:
+        """Make a batch's jobs of these statuses pending again; how many.
+
+        Raises:
+            NotFoundError, ConflictError: there is none, or it is being cancelled.
+        """
+        row = await self.query(lambda db: queries.batch_row(db, batch_id))
+        if row["phase"] == "stopping":
+            raise ConflictError(
+                f"cannot retry {batch_id}: it is being cancelled", hint="wait until it has ended"
+            )
+        jobs = range(row["first_job"], row["first_job"] + row["total"])
+        return await self._requeue(row["key"], jobs, statuses)
+
+    async def requeue_job(self, job_id: str, statuses: Sequence[Status]) -> int:
+        """The same for one job: 1, or 0 where it has another status. Raises NotFoundError."""
+        row = await self.query(lambda db: queries.job_row(db, job_id))
+        return await self._requeue(row["batch"], range(row["id"], row["id"] + 1), statuses)
+
+    async def _requeue(self, batch: int, jobs: range, statuses: Sequence[Status]) -> int:
+        requeued = 0
+        while jobs:
+            left = jobs
+            count, jobs = await self._writer.call(
+                lambda db: batches.requeue(db, batch, left, statuses, self._clock.now())  # noqa: B023
+            )
+            requeued += count
+        if requeued:
+            self.work.ring()
+            self.changes.ring()
+        return requeued
+
+    # Jobs
+
+    def take(self, rooms: Mapping[str, int], limit: int) -> "asyncio.Future[Claim]":
+        """Take jobs, and record them as running. See ``queues.base.Queue.take`` for the order."""
+        held, now = self._holds, self._clock.now()
+        if "*" in held:
+            rooms = {}
+        return self._writer.call(lambda db: claims.take(db, rooms, limit, held, now))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Record what became of taken jobs; see ``queues.base.Queue.settle``."""
+        now = self._clock.now()
+        settled = await self._writer.call(lambda db: claims.settle(db, settlements, now))
+        if any(settlement.event in (Event.RETRY, Event.GIVE_BACK) for settlement in settlements):
+            self.work.ring()
+        if settled.stopping:
+            await self.finish_cancels("another job of the batch failed, and its error policy is stop")
+        if settled.ended:
+            self.changes.ring()
+
+    def release(self, taken: Sequence[Taken]) -> None:
+        """Give jobs back that were taken for somebody who no longer waits; does not wait for it either."""
+        given_back = [Settlement(one, Event.GIVE_BACK, Outcome(Ending.GIVEN_BACK)) for one in taken]
+        now = self._clock.now()
+        self._writer.call(lambda db: claims.settle(db, given_back, now)).add_done_callback(_report)
+        self.work.ring()
+
+    async def totals(self) -> tuple[int, int]:
+        """Pending and running jobs of all batches."""
+        by_flow = (await self.query(queries.totals)).values()
+        return sum(pending for pending, _ in by_flow), sum(running for _, running in by_flow)
+
+    # Holds, events, answers
+
+    @property
+    def holds(self) -> frozenset[str]:
+        """Names of paused flows; ``*`` stands for all."""
+        return self._holds
+
+    async def hold(self, flow: str, uid: int) -> None:
+        """Pause a flow, or with ``*`` all; it outlives the daemon."""
+        now = self._clock.now()
+        await self._writer.call(lambda db: batches.hold(db, flow, uid, now))
+        self._holds |= {flow}
+        self.changes.ring()
+
+    async def release_hold(self, flow: str) -> None:
+        """Resume a flow, or with ``*`` everything."""
+        now = self._clock.now()
+        await self._writer.call(lambda db: batches.release(db, flow, now))
+        self._holds = frozenset() if flow == "*" else self._holds - {flow}
+        self.work.ring()
+        self.changes.ring()
+
+    async def record(self, kind: str, message: str) -> None:
+        """Add an event of the daemon's own."""
+        now = self._clock.now()
+        await self._writer.call(lambda db: events.record(db, now, kind, message))
+        self.changes.ring()
+
+    async def keep_answer(self, answer: batches.Answer) -> None:
+        """Keep the answer to a request with an ``Idempotency-Key``."""
+        now = self._clock.now()
+        await self._writer.call(lambda db: batches.keep_answer(db, answer, now))
+
+
+def _report(settled: asyncio.Future[claims.Settled]) -> None:
+    if not settled.cancelled() and (error := settled.exception()) is not None:
+        logger.error("cannot give jobs back, they stay taken until the next start: %s", error)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Raises StorageError."""
+    try:
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.row_factory = sqlite3.Row
+        try:
+            path.chmod(0o640)
+            configure(connection)
+            migrate(connection, str(path))
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise storage_error(error) from error
+    return connection

@@ -1,0 +1,136 @@
+"""The tables, and how an older ledger becomes a current one."""
+
+import sqlite3
+
+from buttermilkd.errors import StorageError
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE batches (
+        key           INTEGER PRIMARY KEY,
+        batch_id      TEXT NOT NULL UNIQUE,
+        flow          TEXT NOT NULL,
+        flow_version  TEXT NOT NULL,
+        variants      TEXT NOT NULL,              -- JSON: a list of parameter objects
+        records       INTEGER NOT NULL,
+        duplicates    INTEGER NOT NULL,
+        seed          INTEGER,
+        priority      INTEGER NOT NULL,
+        concurrency   INTEGER,
+        error_policy  TEXT NOT NULL,
+        owner_uid     INTEGER NOT NULL,
+        first_job     INTEGER NOT NULL,           -- jobs are first_job .. first_job + total - 1
+        next_job      INTEGER NOT NULL,           -- no job from here on was ever taken
+        total         INTEGER NOT NULL,
+        pending       INTEGER NOT NULL,
+        running       INTEGER NOT NULL DEFAULT 0,
+        completed     INTEGER NOT NULL DEFAULT 0,
+        failed        INTEGER NOT NULL DEFAULT 0,
+        cancelled     INTEGER NOT NULL DEFAULT 0,
+        phase         TEXT NOT NULL DEFAULT 'staged',   -- staged, open, stopping, ended
+        created_at    REAL NOT NULL,              -- times: seconds since the epoch, UTC
+        started_at    REAL,
+        ended_at      REAL,
+        cancelled_at  REAL
+    );
+    CREATE INDEX batches_open ON batches (priority DESC, key) WHERE phase = 'open';
+    CREATE INDEX batches_phase ON batches (phase) WHERE phase IN ('staged', 'stopping');
+
+    CREATE TABLE jobs (
+        id            INTEGER PRIMARY KEY,        -- contiguous in a batch: its number is id - first_job + 1
+        batch         INTEGER NOT NULL,
+        record_id     TEXT NOT NULL,
+        variant       INTEGER NOT NULL,           -- index into the batch's variants
+        status        TEXT NOT NULL DEFAULT 'pending',
+        attempt       INTEGER NOT NULL DEFAULT 0,
+        deferrals     INTEGER NOT NULL DEFAULT 0,
+        interruptions INTEGER NOT NULL DEFAULT 0,
+        due           REAL,                       -- set while it waits to be taken again
+        started_at    REAL,
+        ended_at      REAL,
+        host          TEXT,                       -- NULL: this one
+        error         TEXT,
+        cause         TEXT
+    );
+    CREATE INDEX jobs_due ON jobs (batch, due) WHERE due IS NOT NULL;
+    CREATE INDEX jobs_running ON jobs (batch) WHERE status = 'running';
+    CREATE INDEX jobs_failed ON jobs (batch, cause) WHERE status = 'failed';
+
+    CREATE TABLE results (
+        job           INTEGER PRIMARY KEY,
+        result        TEXT NOT NULL               -- JSON
+    );
+
+    CREATE TABLE attempts (                       -- those that did not complete
+        job           INTEGER NOT NULL,
+        attempt       INTEGER NOT NULL,
+        ending        TEXT NOT NULL,
+        started_at    REAL,
+        ended_at      REAL NOT NULL,
+        cause         TEXT,
+        error         TEXT
+    );
+    CREATE INDEX attempts_job ON attempts (job);
+
+    CREATE TABLE logs (
+        job           INTEGER NOT NULL,
+        attempt       INTEGER NOT NULL,
+        text          BLOB NOT NULL,
+        PRIMARY KEY (job, attempt)
+    );
+
+    CREATE TABLE events (
+        sequence      INTEGER PRIMARY KEY AUTOINCREMENT,
+        at            REAL NOT NULL,
+        kind          TEXT NOT NULL,
+        batch_id      TEXT,
+        job_id        TEXT,
+        message       TEXT NOT NULL
+    );
+
+    CREATE TABLE holds (                          -- the operator's pauses; '*' is everything
+        flow          TEXT PRIMARY KEY,
+        at            REAL NOT NULL,
+        uid           INTEGER NOT NULL
+    );
+
+    CREATE TABLE answers (                        -- to requests that carried an Idempotency-Key
+        key           TEXT NOT NULL,
+        uid           INTEGER NOT NULL,
+        request       TEXT NOT NULL,              -- digest of route and body
+        status        INTEGER NOT NULL,
+        body          TEXT NOT NULL,
+        at            REAL NOT NULL,
+        PRIMARY KEY (key, uid)
+    );
+    CREATE INDEX answers_at ON answers (at);
+    """,
+)
+"""``PRAGMA user_version`` counts how many of these a ledger has had."""
+
+VERSION = len(MIGRATIONS)
+
+
+def configure(connection: sqlite3.Connection) -> None:
+    """Make every commit of this connection survive a power cut."""
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    connection.execute("PRAGMA cache_size = -8192")
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the ledger to ``VERSION``, each step in a transaction of its own.
+
+    Raises:
+        StorageError: the ledger was written by a newer version.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise StorageError(
+            f"cannot open {path}: it was written by a newer version (schema {version}, this one knows {VERSION})",
+            hint="install that version again, or move the file away to begin with an empty ledger",
+        )
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT;")

@@ -1,0 +1,149 @@
+"""The one thread that commits. Calls queue to it, and those that wait together are committed together."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from buttermilkd.errors import ButtermilkError, StorageError, UnavailableError
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
+
+GROUP = 256
+"""Most calls in one commit, so that one caller's answer does not wait for a long queue of others."""
+
+
+class _Call:
+    """One queued operation and the future of who waits for it."""
+
+    __slots__ = ("answer", "error", "future", "loop", "operation")
+
+    def __init__(self, operation: Operation[Any]) -> None:
+        self.operation = operation
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.answer: Any = None
+        self.error: Exception | None = None
+
+    def deliver(self) -> None:
+        if self.future.done():  # its caller was cancelled while it waited
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.answer)
+
+
+class Writer:
+    """Runs operations on the ledger's only writing connection, in the order in which they were called.
+
+    An operation is answered after the commit that holds it. One that raises is rolled back alone; the others
+    of its group are not touched. The queue is bounded by its callers: each waits for its answer.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="ledger-writer")
+        self._closed = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def call(self, operation: Operation[T]) -> "asyncio.Future[T]":
+        """Queue ``operation``. Its future is answered after the commit, and fails with what it raised.
+
+        The operation runs even if its caller is cancelled meanwhile. Raises (through the future):
+        StorageError where SQLite could not read or write; nothing of the operation is kept then.
+        """
+        call = _Call(operation)
+        if self._closed:
+            call.future.set_exception(UnavailableError("cannot write to the ledger: it is closed"))
+        else:
+            self._calls.put(call)
+        return call.future
+
+    async def close(self) -> None:
+        """Finish what is queued, then end the thread and close the connection. Harmless when repeated."""
+        if not self._closed:
+            self._closed = True
+            self._calls.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        closing = False
+        while not closing:
+            group: list[_Call] = []
+            call = self._calls.get()
+            while call is not None:
+                group.append(call)
+                if len(group) == GROUP or self._calls.empty():
+                    break
+                call = self._calls.get()
+            closing = call is None
+            if group:
+                self._commit(group)
+                _answer(group)
+        self._connection.close()
+
+    def _commit(self, group: list[_Call]) -> None:
+        """Run the group in one transaction; where that cannot be committed, all of it fails."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for call in group:
+                self._run(call)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = storage_error(error)
+            for call in group:
+                call.error = call.error or failure
+            self._roll_back()
+
+    def _run(self, call: _Call) -> None:
+        """Run one operation of a group within a savepoint, so that its failure is its own."""
+        connection = self._connection
+        connection.execute("SAVEPOINT one")
+        try:
+            call.answer = call.operation(connection)
+        except Exception as error:
+            call.error = storage_error(error) if isinstance(error, sqlite3.Error) else error
+            if not connection.in_transaction:  # SQLite rolled back all of it: a full disk, for example
+                raise sqlite3.OperationalError(str(error)) from error
+            connection.execute("ROLLBACK TO one")
+        connection.execute("RELEASE one")
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _answer(group: list[_Call]) -> None:
+    """Wake each loop once for all of its calls."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Call]] = {}
+    for call in group:
+        loops.setdefault(call.loop, []).append(call)
+    for loop, calls in loops.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_deliver, calls)
+
+
+def _deliver(calls: list[_Call]) -> None:
+    for call in calls:
+        call.deliver()
+
+
+def storage_error(error: Exception) -> ButtermilkError:
+    """The ledger's own error for one of SQLite's, with what mends it."""
+    text = str(error)
+    hint = {
+        "disk is full": "free some space on the file system that holds the state directory",
+        "readonly": "make the state directory writable for the daemon's user",
+        "malformed": "the file is damaged: stop the daemon and restore a copy of it",
+        "not a database": "the file is damaged, or no ledger: move it away or restore a copy of it",
+        "locked": "another program writes to the ledger; only the daemon may",
+    }
+    matching = next((mend for words, mend in hint.items() if words in text), None)
+    return StorageError(f"cannot use the ledger: {text}", hint=matching)

@@ -1,0 +1,1 @@
+"""Where jobs wait: one port, and an adapter for each kind of queue."""

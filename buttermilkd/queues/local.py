@@ -1,0 +1,73 @@
+"""The embedded queue: the ledger's own rows, leased by marking them. One host, the default."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from buttermilkd.bell import Bell, first_of
+from buttermilkd.clock import Clock
+from buttermilkd.jobs import Claim, Settlement, Taken
+from buttermilkd.queues.base import Depth
+
+
+class Ledger(Protocol):
+    """What the local queue needs of the ledger: its table is the queue."""
+
+    work: Bell
+
+    def take(self, rooms: Mapping[str, int], limit: int) -> asyncio.Future[Claim]: ...
+
+    def release(self, taken: Sequence[Taken]) -> None: ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None: ...
+
+    async def totals(self) -> tuple[int, int]: ...
+
+
+class LocalQueue:
+    """Implements ``queues.base.Queue``. Taking a job and recording it as running are one commit.
+
+    There is no lease to lose: the ledger belongs to one daemon, and what that had running when it died
+    is pending again before the next one takes anything.
+    """
+
+    kind = "local"
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._rung = ledger.work.ring_count
+        self._next_due: float | None = None
+
+    async def take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
+        self._rung = self._ledger.work.ring_count
+        claim = self._ledger.take(rooms, limit)
+        try:
+            found = await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            # The commit may already be on its way: whatever it takes goes straight back.
+            claim.add_done_callback(self._give_back)
+            raise
+        self._next_due = found.next_due
+        return found.taken
+
+    def _give_back(self, claim: asyncio.Future[Claim]) -> None:
+        if not claim.cancelled() and claim.exception() is None and claim.result().taken:
+            self._ledger.release(claim.result().taken)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        await self._ledger.settle(settlements)
+
+    async def arrival(self) -> None:
+        heard = self._ledger.work.heard(self._rung)
+        waits = [heard] if self._next_due is None else [heard, self._fall_due(self._next_due)]
+        await first_of(waits)
+
+    async def _fall_due(self, at: float) -> None:
+        """Return once the wall clock says ``at``. Sleeps by the monotonic one, so it looks again each minute."""
+        while (left := at - self._clock.now()) > 0:
+            await self._clock.sleep(min(left, 60.0))
+
+    async def depth(self) -> Depth:
+        pending, running = await self._ledger.totals()
+        return Depth(self.kind, pending, running)
