@@ -1,0 +1,67 @@
+"""``buttermilkd``: the daemon's command line."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from buttermilkd import __version__
+from buttermilkd.errors import ButtermilkError, Exit, MisconfiguredError, StorageError
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Over the configuration; repeatable."
+)
+@click.option("--check-config", is_flag=True, help="Check the configuration, and end with 0 or 78.")
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
+@click.version_option(__version__, prog_name="buttermilkd")
+def main(config: Path | None, settings: tuple[str, ...], *, check_config: bool, log_level: str) -> None:
+    """Run batches of jobs on this machine, only while nobody is using it."""
+    try:
+        status = _run(config, settings, check_config=check_config, log_level=log_level)
+    except ButtermilkError as error:
+        status = _explain(error)
+    sys.exit(status)
+
+
+def _run(config: Path | None, settings: tuple[str, ...], *, check_config: bool, log_level: str) -> Exit:
+    # Imported here, so that --help and --version answer at once.
+    from buttermilkd import daemon  # noqa: PLC0415
+    from buttermilkd.config.load import load  # noqa: PLC0415
+    from buttermilkd.host import logs  # noqa: PLC0415
+
+    loaded = load(config, os.environ, _overrides(settings))
+    if check_config:
+        click.echo(f"configuration is good: {len(loaded.flows)} flows")
+        return Exit.OK
+    logs.set_up(log_level)
+    asyncio.run(daemon.run(loaded))
+    return Exit.OK
+
+
+def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs = [setting.partition("=") for setting in settings]
+    if wrong := [name for name, equals, _ in pairs if not equals or not name]:
+        raise click.UsageError(f"--set takes TABLE.KEY=VALUE, not {wrong[0]!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def _explain(error: ButtermilkError) -> Exit:
+    problems = error.problems if isinstance(error, MisconfiguredError) else ()
+    for line in problems:
+        click.echo(line, err=True)
+    click.echo(f"error: {error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    # The same start would fail the same way: systemd must not try again and again.
+    return Exit.BAD_CONFIG if isinstance(error, StorageError | MisconfiguredError) else Exit.FAILURE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""What people ask to happen to batches and jobs: create, cancel, retry."""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+from buttermilkd.errors import ConflictError, InvalidRequestError, MisconfiguredError, NotFoundError
+from buttermilkd.jobs import (
+    MAX_RECORD_ID,
+    TRANSITIONS,
+    BatchSpec,
+    Ending,
+    Event,
+    Outcome,
+    Status,
+    check_batch_id,
+    expand_variants,
+    new_batch_id,
+    transition,
+)
+from buttermilkd.ledger import Ledger
+from buttermilkd.ledger.batches import Answer
+from buttermilkd.messages import CreateBatch, CreatedView, ReceiptView, RetriedView
+from buttermilkd.records import FlowSource, from_flow, unique
+
+logger = logging.getLogger(__name__)
+
+MOST_JOBS = 100_000_000
+"""In one batch."""
+
+
+class Flow(FlowSource, Protocol):
+    """What creating a batch needs of a flow's settings."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+
+    @property
+    def shuffle(self) -> bool: ...
+
+    @property
+    def version(self) -> str: ...
+
+
+class Dispatcher(Protocol):
+    """What cancelling needs of the dispatcher."""
+
+    @property
+    def running_ids(self) -> Mapping[str, list[str]]:
+        """Ids of the jobs that run here, by batch id."""
+
+    def refuse(self, subject: str) -> None: ...
+
+    def accept(self, subject: str) -> None: ...
+
+    async def stop(self, job_ids: Collection[str], *, now: bool = False) -> list[Outcome]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and the key that makes asking twice the same as asking once."""
+
+    uid: int
+    keep: Callable[[CreatedView], Answer] | None = None
+    """Makes the answer to keep with what was created."""
+
+
+class Batches:
+    """Creates, cancels and requeues. Everything that it answers is durable."""
+
+    def __init__(
+        self,
+        *,
+        flows: Mapping[str, Flow],
+        check: Callable[[str], Awaitable[str | None]],
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._flows = flows
+        self._check = check
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._writing = asyncio.Lock()
+
+    # Create
+
+    async def create(self, request: CreateBatch, given: Iterable[str] | None, caller: Caller) -> CreatedView:
+        """Create a batch of the records given, or of the flow's own; all of it or nothing.
+
+        Raises:
+            NotFoundError: no such flow.
+            MisconfiguredError: the flow cannot run here.
+            InvalidRequestError: no records, or wrong ones.
+            ConflictError: the batch id is taken.
+        """
+        flow = await self._flow(request.flow)
+        if request.batch_id is not None:
+            check_batch_id(request.batch_id)
+        variants = expand_variants({**flow.parameters, **request.parameters})
+        source = given if given is not None else await from_flow(flow)
+        shuffle = flow.shuffle if request.shuffle is None else request.shuffle
+        seed = request.seed
+        if shuffle and seed is None:
+            seed = secrets.randbelow(2**31)
+        records, duplicates = await asyncio.to_thread(
+            _arrange, source, seed if shuffle else None, request.limit
+        )
+        if len(records) * len(variants) > MOST_JOBS:
+            raise InvalidRequestError(
+                f"cannot create a batch of {len(records) * len(variants):,} jobs: {MOST_JOBS:,} is the most",
+                hint="split the records, or leave out values of parameters",
+            )
+        spec = BatchSpec(
+            batch_id=request.batch_id or new_batch_id(),
+            flow=flow.name,
+            flow_version=flow.version,
+            variants=variants,
+            records=len(records),
+            owner_uid=caller.uid,
+            seed=seed if shuffle else None,
+            priority=request.priority,
+            concurrency=request.concurrency,
+            error_policy=request.error_policy,
+            duplicates=duplicates,
+        )
+        created = _created(spec, dry_run=request.dry_run)
+        if not request.dry_run:
+            # One at a time: a batch's jobs are one contiguous range of the ledger's table.
+            async with self._writing:
+                await self._ledger.create(spec, iter(records), caller.keep(created) if caller.keep else None)
+            logger.info("created %s: %s jobs of %s", spec.batch_id, f"{spec.total:,}", spec.flow)
+        return created
+
+    async def _flow(self, name: str) -> Flow:
+        flow = self._flows.get(name)
+        if flow is None:
+            close = get_close_matches(name, self._flows, 1)
+            known = ", ".join(sorted(self._flows)) or "none"
+            hint = f'did you mean "{close[0]}"?' if close else f"configured flows: {known}"
+            raise NotFoundError(f"cannot find flow {name[:80]!r}", hint=hint)
+        if problem := await self._check(name):
+            raise MisconfiguredError(
+                f"cannot run flow {name!r} here: {problem}", hint="see `buttermilkctl flows`"
+            )
+        return flow
+
+    # Cancel
+
+    async def cancel(self, batch_id: str, *, now: bool) -> ReceiptView:
+        """Cancel a batch: what waits at once, what runs by SIGTERM, grace and SIGKILL, or at once by SIGKILL.
+
+        Asking again while it goes on is the same as asking once.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: it has ended.
+        """
+        self._dispatcher.refuse(batch_id)
+        try:
+            ended = await self._ledger.begin_cancel(batch_id)
+            async with asyncio.TaskGroup() as tasks:
+                dropping = tasks.create_task(self._ledger.finish_cancels())
+                running = self._dispatcher.running_ids.get(batch_id, [])
+                stopping = tasks.create_task(self._dispatcher.stop(running, now=now))
+        finally:
+            self._dispatcher.accept(batch_id)
+        logger.info("cancelled %s", batch_id)
+        return _receipt(batch_id, dropping.result(), stopping.result(), ended)
+
+    async def cancel_job(self, job_id: str, *, now: bool) -> ReceiptView:
+        """Cancel one job, waiting or running.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: it has ended.
+        """
+        self._dispatcher.refuse(job_id)
+        try:
+            while not await self._ledger.cancel_job(job_id):
+                if outcomes := await self._dispatcher.stop([job_id], now=now):
+                    return _receipt(job_id, 0, outcomes, 0)
+                # Neither: it has ended, or is just on its way from one to the other.
+                transition(await self._ledger.job_status(job_id), Event.CANCEL)
+        finally:
+            self._dispatcher.accept(job_id)
+        return _receipt(job_id, 1, [], 0)
+
+    # Retry
+
+    async def retry(self, batch_id: str, *, failed: bool) -> RetriedView:
+        """Run a batch's failed and cancelled jobs again, or the failed ones alone, each with all of its attempts.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            ConflictError: it has no such job, or is being cancelled.
+        """
+        statuses = (Status.FAILED,) if failed else TRANSITIONS[Event.REQUEUE][0]
+        requeued = await self._ledger.requeue_batch(batch_id, statuses)
+        if not requeued:
+            raise ConflictError(f"cannot retry {batch_id}: none of its jobs is {' or '.join(statuses)}")
+        return RetriedView(id=batch_id, requeued=requeued)
+
+    async def retry_job(self, job_id: str) -> RetriedView:
+        """Run one failed or cancelled job again.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: it is neither failed nor cancelled.
+        """
+        transition(await self._ledger.job_status(job_id), Event.REQUEUE)
+        return RetriedView(
+            id=job_id, requeued=await self._ledger.requeue_job(job_id, TRANSITIONS[Event.REQUEUE][0])
+        )
+
+
+def _arrange(source: Iterable[str], seed: int | None, limit: int | None) -> tuple[list[str], int]:
+    """The records as their batch will have them, and how many were given more than once.
+
+    Raises:
+        InvalidRequestError: there is none, or one is too long or empty.
+    """
+    records, duplicates = unique(source)
+    if not records:
+        raise InvalidRequestError(
+            "cannot create a batch of nothing: no record was given", hint="give record ids"
+        )
+    wrong = next(
+        (record for record in records if not 0 < len(record) <= MAX_RECORD_ID or "\0" in record), None
+    )
+    if wrong is not None:
+        raise InvalidRequestError(
+            f"cannot use {wrong[:40]!r} as a record id: it must have 1 to {MAX_RECORD_ID:,} characters, none of them NUL"
+        )
+    if seed is not None:
+        random.Random(seed).shuffle(records)  # noqa: S311 - an order that can be made again, no secret
+    return records[:limit], duplicates
+
+
+def _created(spec: BatchSpec, *, dry_run: bool) -> CreatedView:
+    return CreatedView(
+        batch_id=spec.batch_id,
+        flow=spec.flow,
+        jobs=spec.total,
+        records=spec.records,
+        variants=len(spec.variants),
+        duplicates=spec.duplicates,
+        seed=spec.seed,
+        dry_run=dry_run,
+    )
+
+
+def _receipt(subject: str, dropped: int, outcomes: Sequence[Outcome], ended: int) -> ReceiptView:
+    stopped = sum(outcome.ending is not Ending.COMPLETED for outcome in outcomes)
+    killed = sum(outcome.killed for outcome in outcomes)
+    ended += len(outcomes) - stopped
+    kills = f" ({killed:,} killed)" if killed else ""
+    summary = f"{dropped:,} dropped, {stopped:,} stopped{kills}, {ended:,} already ended"
+    return ReceiptView(
+        id=subject, dropped=dropped, stopped=stopped, killed=killed, ended=ended, summary=summary
+    )

@@ -1,0 +1,77 @@
+"""Who may do what: decided by the peer's credentials, which the kernel vouches for."""
+
+import asyncio
+import grp
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from buttermilkd.errors import NotPermittedError
+
+
+class Access(StrEnum):
+    """What a route asks of its caller."""
+
+    READ = "read"
+    """Whoever the socket lets in."""
+    CHANGE = "change"
+    """Root, the daemon's own user, and members of ``control.admin_groups``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The process at the other end, as it was when it connected."""
+
+    pid: int
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, connection: socket.socket) -> "Peer":
+        size = struct.calcsize("3i")
+        return cls(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)))
+
+
+class Doorman:
+    """Checks peers. Group memberships are looked up in a thread, since a directory service may be slow."""
+
+    def __init__(self, admin_groups: Sequence[str]) -> None:
+        self._admin_groups = admin_groups
+        self._own_uid = os.geteuid()
+
+    async def check(self, peer: Peer, access: Access) -> None:
+        """Return where the peer may do this.
+
+        Raises:
+            NotPermittedError: it may not.
+        """
+        if access is Access.READ or peer.uid in (0, self._own_uid):
+            return
+        if await asyncio.to_thread(self._is_admin, peer):
+            return
+        groups = " or ".join(self._admin_groups) or "no group"
+        raise NotPermittedError(
+            f"cannot do this as user {peer.uid}: only root, the daemon's user and members of {groups} may change things",
+            hint=f"ask for `usermod --append --groups {self._admin_groups[0]} USER`"
+            if self._admin_groups
+            else None,
+        )
+
+    def _is_admin(self, peer: Peer) -> bool:
+        allowed = set()
+        for name in self._admin_groups:
+            try:
+                allowed.add(grp.getgrnam(name).gr_gid)
+            except KeyError:
+                continue
+        if peer.gid in allowed:
+            return True
+        try:
+            user = pwd.getpwuid(peer.uid)
+        except KeyError:
+            return False
+        return not allowed.isdisjoint(os.getgrouplist(user.pw_name, user.pw_gid))

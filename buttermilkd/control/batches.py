@@ -1,0 +1,156 @@
+"""Routes about batches."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from buttermilkd.batches import Caller
+from buttermilkd.control.idempotency import answered, kept, request_key
+from buttermilkd.control.services import Call, Services, chunks_of, parse, read_bytes
+from buttermilkd.errors import InvalidRequestError
+from buttermilkd.ledger import queries
+from buttermilkd.ledger.batches import Answer
+from buttermilkd.ledger.queries import BatchFilter, JobPage
+from buttermilkd.messages import NDJSON, BatchView, CreateBatch, CreatedView
+from buttermilkd.waiting import waiting_for
+
+PAGE = 100
+LARGEST_PAGE = 1000
+LONGEST_WAIT = 60
+
+
+async def listing(services: Services, call: Call) -> web.Response:
+    """The active batches, newest first; with ``all`` those that have ended too."""
+    query = call.request.query
+    wanted = BatchFilter(call.status(), query.get("flow"), call.flag("all"))
+    limit = max(1, call.number("limit", PAGE, LARGEST_PAGE))
+    before = call.number("cursor", 0, 2**62) or None
+    now = services.clock.now()
+    view = await services.ledger.query(lambda db: queries.batches(db, wanted, limit, before, now))
+    situation = services.situation()
+    for batch in view["batches"]:
+        batch["waiting_for"] = waiting_for(batch, situation)
+    return web.json_response(view)
+
+
+async def one(services: Services, call: Call) -> web.Response:
+    """One batch; with ``wait`` once it has ended, or after that many seconds."""
+    batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
+    patience = call.number("wait", 0, LONGEST_WAIT)
+    view = await _view(services, batch_id)
+    try:
+        async with asyncio.timeout(patience):
+            while patience and view["ended_at"] is None:
+                rung = services.ledger.changes.ring_count
+                view = await _view(services, batch_id)
+                if view["ended_at"] is None:
+                    await services.ledger.changes.heard(rung)
+    except TimeoutError:
+        view = await _view(services, batch_id)
+    return web.json_response(view)
+
+
+async def _view(services: Services, batch_id: str) -> BatchView:
+    now = services.clock.now()
+    view = await services.ledger.query(lambda db: queries.batch(db, batch_id, now))
+    view["waiting_for"] = waiting_for(view, services.situation())
+    return view
+
+
+async def create(services: Services, call: Call) -> web.Response:
+    """Create a batch, answered when it is durable. The same Idempotency-Key makes the same batch once."""
+    request, records, digest = await _read_create(call.request)
+    key = request_key(call)
+    async with answered(services, call, digest) as answer:
+        if answer is not None:
+            return answer
+
+        def keep(created: CreatedView) -> Answer:
+            return kept(key or "", call, digest, 201, json.dumps(created))
+
+        caller = Caller(call.peer.uid, keep if key and not request.dry_run else None)
+        created = await services.batches.create(request, records, caller)
+    return web.json_response(created, status=200 if request.dry_run else 201)
+
+
+async def _read_create(request: web.Request) -> tuple[CreateBatch, list[str] | None, str]:
+    """The request, its records, and a digest of both. Raises InvalidRequestError."""
+    if request.content_type != NDJSON:
+        body = await read_bytes(request)
+        wanted = CreateBatch.parse(await asyncio.to_thread(parse, body))
+        return wanted, wanted.records, hashlib.sha256(body).hexdigest()
+    digest = hashlib.sha256()
+    head: CreateBatch | None = None
+    records: list[str] = []
+    async for lines in _line_groups(request):
+        digest.update(b"\n".join(lines))
+        if head is None:
+            head = CreateBatch.parse(parse(lines.pop(0)))
+        records += _strings(lines)
+    if head is None:
+        raise InvalidRequestError("cannot create a batch: the request is empty")
+    return head, records, digest.hexdigest()
+
+
+async def _line_groups(request: web.Request) -> AsyncIterator[list[bytes]]:
+    """The body's lines, as many at a time as arrived together."""
+    rest = b""
+    async for chunk in chunks_of(request):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
+
+
+def _strings(lines: list[bytes]) -> list[str]:
+    """Record ids of lines that each hold a JSON string. One call of the parser for many lines is far faster."""
+    values = parse(b"[" + b",".join(line for line in lines if line.strip()) + b"]")
+    if not all(isinstance(value, str) for value in values):
+        raise InvalidRequestError(
+            "cannot create a batch: a line after the first is no JSON string",
+            hint="send the request's object on the first line, then a record id as a JSON string on each",
+        )
+    strings: list[str] = values
+    return strings
+
+
+async def cancel(services: Services, call: Call) -> web.Response:
+    """Cancel a batch, with a receipt."""
+    batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
+    return web.json_response(await services.batches.cancel(batch_id, now=call.body.get("now") is True))
+
+
+async def retry(services: Services, call: Call) -> web.Response:
+    """Run a batch's failed and cancelled jobs again; with ``failed`` the failed ones alone."""
+    batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
+    return web.json_response(await services.batches.retry(batch_id, failed=call.body.get("failed") is True))
+
+
+async def jobs(services: Services, call: Call) -> web.Response:
+    """A page of a batch's jobs."""
+    batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
+    limit = max(1, call.number("limit", PAGE, LARGEST_PAGE))
+    page = JobPage(limit, call.number("cursor", 0, 2**62), call.status())
+    return web.json_response(
+        await services.ledger.query(lambda db: queries.jobs(db, batch_id, page, services.host))
+    )
+
+
+async def results(services: Services, call: Call) -> web.StreamResponse:
+    """What the ended jobs of a batch left, a line of JSON each, by number."""
+    batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
+    status = call.status()
+    response = web.StreamResponse(headers={"Content-Type": NDJSON})
+    await response.prepare(call.request)
+    after: int | None = 0
+    while after is not None:
+        page = JobPage(LARGEST_PAGE, after, status, ended=True)
+        rows, after = await services.ledger.query(lambda db: queries.results(db, batch_id, page))  # noqa: B023
+        if rows:
+            await response.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    await response.write_eof()
+    return response

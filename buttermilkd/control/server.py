@@ -1,0 +1,121 @@
+"""Serves the routes on the control socket: checks access, reads bodies, and turns errors into problems."""
+
+import hashlib
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from buttermilkd.control.access import Access, Doorman, Peer
+from buttermilkd.control.idempotency import answered, kept, request_key
+from buttermilkd.control.routes import ROUTES, Route
+from buttermilkd.control.services import Call, Services, read_object
+from buttermilkd.errors import BY_KIND, ButtermilkError, NotPermittedError
+from buttermilkd.messages import PROBLEM
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE = 15.0
+"""Seconds that an idle connection is kept."""
+
+
+def problem(error: ButtermilkError) -> web.Response:
+    """The error as RFC 9457 has it, with ``kind`` and ``hint``."""
+    document = {
+        "type": f"urn:buttermilkd:{error.kind}",
+        "title": error.kind.replace("-", " "),
+        "status": error.http_status,
+        "detail": str(error),
+        "kind": error.kind,
+        "hint": error.hint,
+        **error.details,
+    }
+    return web.Response(text=json.dumps(document), status=error.http_status, content_type=PROBLEM)
+
+
+def _http_problem(error: web.HTTPException) -> web.Response:
+    """What aiohttp itself refuses, in the same form."""
+    kind = next((kind for kind, known in BY_KIND.items() if known.http_status == error.status), "invalid")
+    document = {
+        "type": f"urn:buttermilkd:{kind}",
+        "title": kind,
+        "status": error.status,
+        "detail": f"cannot answer this request: {error.reason}",
+        "kind": kind,
+        "hint": "the routes are listed in the README",
+    }
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return web.Response(text=json.dumps(document), status=error.status, content_type=PROBLEM, headers=headers)
+
+
+@web.middleware
+async def _problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """No exception leaves the server unanswered."""
+    try:
+        return await handler(request)
+    except ButtermilkError as error:
+        return problem(error)
+    except web.HTTPException as error:
+        return _http_problem(error)
+    except ConnectionError:
+        raise
+    except Exception:
+        logger.exception("cannot answer %s %s", request.method, request.path)
+        return problem(
+            ButtermilkError("cannot answer: an error of the daemon's own; its log has the details")
+        )
+
+
+def _adapt(
+    services: Services, doorman: Doorman, route: Route
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        peer = _peer(request)
+        await doorman.check(peer, route.access)
+        if route.raw or route.access is Access.READ:
+            return await route.handler(services, Call(request, peer))
+        call = Call(request, peer, await read_object(request))
+        response = await _once(services, call, route)
+        logger.info("%s %s by uid %d: %d", request.method, request.path, peer.uid, response.status)
+        return response
+
+    return handle
+
+
+async def _once(services: Services, call: Call, route: Route) -> web.StreamResponse:
+    """Answer a changing call, or give the answer that its Idempotency-Key had before."""
+    digest = hashlib.sha256(json.dumps(call.body, sort_keys=True).encode()).hexdigest()
+    key = request_key(call)
+    async with answered(services, call, digest) as earlier:
+        if earlier is not None:
+            return earlier
+        response = await route.handler(services, call)
+        if key is not None and isinstance(response, web.Response) and response.text is not None:
+            await services.ledger.keep_answer(kept(key, call, digest, response.status, response.text))
+    return response
+
+
+def _peer(request: web.Request) -> Peer:
+    connection = request.get_extra_info("socket")
+    if connection is None:
+        raise NotPermittedError("cannot tell who asks: the connection is closed")
+    return Peer.of(connection)
+
+
+async def serve(services: Services, listener: socket.socket, stack: AsyncExitStack) -> None:
+    """Answer on this bound Unix socket until ``stack`` closes."""
+    doorman = Doorman(services.settings.control.admin_groups)
+    app = web.Application(middlewares=[_problems])
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, _adapt(services, doorman, route))
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, keepalive_timeout=KEEP_ALIVE, shutdown_timeout=1.0
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listener).start()

@@ -1,0 +1,151 @@
+"""What the routes call, and one call as they see it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from buttermilkd.batches import Batches
+from buttermilkd.clock import Clock
+from buttermilkd.config.settings import Settings
+from buttermilkd.control.access import Peer
+from buttermilkd.dispatcher import Dispatcher
+from buttermilkd.errors import InvalidRequestError, TimedOutError
+from buttermilkd.idle.activity import ActivityServer
+from buttermilkd.idle.gate import Gate
+from buttermilkd.jobs import Status
+from buttermilkd.ledger import Ledger
+from buttermilkd.queues.base import Queue
+from buttermilkd.runner.runner import Runner
+from buttermilkd.waiting import Situation
+
+BODY_LIMIT = 64 * 1024 * 1024
+"""Bytes of a request that is not streamed; larger batches come as NDJSON."""
+LOOK_AGAIN = 0.2
+"""Seconds between two looks for more of what is followed."""
+BODY_PATIENCE = 30.0
+"""Seconds without another byte of a request's body."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The rooms below, as the daemon has put them together."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    batches: Batches
+    dispatcher: Dispatcher
+    queue: Queue
+    runner: Runner
+    gate: Gate
+    activity: ActivityServer
+    check: Callable[[str], Awaitable[str | None]]
+    """Why a flow cannot run here; None where nothing speaks against it."""
+    host: str
+    started_at: float
+    keys: dict[tuple[int, str], asyncio.Lock] = field(default_factory=dict)
+    """One for each Idempotency-Key in use."""
+
+    def situation(self) -> Situation:
+        self.gate.reconsider()
+        verdict = self.gate.verdict
+        return Situation(
+            idle=verdict.idle,
+            reasons=verdict.reasons,
+            holds=self.ledger.holds,
+            flows=self.settings.flows.keys(),
+            running=len(self.dispatcher.running),
+            concurrency=self.settings.daemon.concurrency,
+            draining=self.dispatcher.draining,
+            trouble=self.dispatcher.trouble,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, and who sent it."""
+
+    request: web.Request
+    peer: Peer
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """The JSON object of a changing call."""
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        return self.request.match_info
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number of the query, from 0. Raises InvalidRequestError."""
+        text = self.request.query.get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) <= most):  # noqa: PLR2004
+            raise InvalidRequestError(
+                f"cannot use {name}={text[:40]!r}: a whole number from 0 to {most:,} is wanted"
+            )
+        return int(text)
+
+    def flag(self, name: str) -> bool:
+        return self.request.query.get(name, "").lower() in ("1", "true", "yes")
+
+    def status(self) -> Status | None:
+        """The status that the query filters by. Raises InvalidRequestError."""
+        text = self.request.query.get("status")
+        if not text:
+            return None
+        if text not in list(Status):
+            raise InvalidRequestError(f"cannot filter by status {text[:40]!r}: there are {', '.join(Status)}")
+        return Status(text)
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """The JSON object in a request's body; empty where there is no body.
+
+    Raises:
+        InvalidRequestError: it is no JSON object, or too large.
+        TimedOutError: the rest of it did not come.
+    """
+    document = parse(await read_bytes(request) or b"{}")
+    if not isinstance(document, dict):
+        raise InvalidRequestError("cannot read the request: its body is not a JSON object")
+    return document
+
+
+async def read_bytes(request: web.Request) -> bytes:
+    """The whole body. Raises as ``read_object``."""
+    chunks = bytearray()
+    async for chunk in chunks_of(request):
+        chunks += chunk
+        if len(chunks) > BODY_LIMIT:
+            raise InvalidRequestError(
+                f"cannot read the request: its body is over {BODY_LIMIT:,} bytes",
+                hint="send the records as NDJSON, a line each",
+            )
+    return bytes(chunks)
+
+
+async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises TimedOutError where it stalls."""
+    while True:
+        try:
+            async with asyncio.timeout(BODY_PATIENCE):
+                chunk = await request.content.readany()
+        except TimeoutError:
+            raise TimedOutError(
+                f"cannot read the request: no more of it came for {BODY_PATIENCE:.0f} s"
+            ) from None
+        if not chunk:
+            return
+        yield chunk
+
+
+def parse(text: bytes) -> Any:
+    """Raises InvalidRequestError."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"cannot read the request: its body is not JSON ({error})") from None

@@ -1,0 +1,228 @@
+"""Gate → queue → runner → queue: the one loop that everything else exists for."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from typing import Any, Protocol
+
+from buttermilkd.bell import Bell, first_of
+from buttermilkd.clock import Clock
+from buttermilkd.errors import ButtermilkError
+from buttermilkd.jobs import Ending, Event, Job, Outcome, Settlement, Taken
+from buttermilkd.queues.base import Queue
+from buttermilkd.retries import RetryLimits, decide
+
+logger = logging.getLogger(__name__)
+
+MOST_UNSETTLED = 4096
+"""Nothing more is taken while this many ended jobs wait to be recorded: the disk is full, for example."""
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries to record what cannot be recorded."""
+
+
+class Gate(Protocol):
+    """What the dispatcher needs of the idleness decision."""
+
+    changed: Bell
+    """Rings when the gate opens or closes, and when the allowance grows."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def allowance(self) -> int | None:
+        """How many jobs may run at once now; None: as many as there is room for."""
+
+
+class Runner(Protocol):
+    """What the dispatcher needs of the runner."""
+
+    on_room: Callable[[], None]
+    """Called when it can take more than before."""
+
+    def room(self) -> int: ...
+
+    def rooms(self) -> Mapping[str, int]: ...
+
+    def start(self, job: Job, ended: Callable[[Job, Outcome], None]) -> None: ...
+
+    def recall(self) -> None: ...
+
+    async def stop(self, job_ids: Iterable[str], ending: Ending, *, now: bool = False) -> None: ...
+
+
+class Dispatcher:
+    """Takes jobs while the gate is open and there is room, runs them, and settles what has ended.
+
+    Intake and settlement are two loops, so that a slow commit of one job's end delays no other's start;
+    what both ask of the ledger at the same moment is one commit.
+    """
+
+    def __init__(
+        self, *, queue: Queue, runner: Runner, gate: Gate, limits: Callable[[str], RetryLimits], clock: Clock
+    ) -> None:
+        self._queue = queue
+        self._runner = runner
+        self._gate = gate
+        self._limits = limits
+        self._clock = clock
+        self._jitter = random.Random()  # noqa: S311 - spreads retries, guards no secret
+        self._running: dict[str, Taken] = {}
+        self._ended: list[tuple[Taken, Outcome]] = []
+        self._something_ended = asyncio.Event()
+        self._settled = Bell()
+        self._room_grew = Bell()
+        runner.on_room = self._room_grew.ring
+        self._refused: set[str] = set()
+        self._awaited: dict[str, Outcome | None] = {}
+        self.draining = False
+        self.trouble: str | None = None
+        """Why ends cannot be recorded at present."""
+
+    async def run(self) -> None:
+        """Run until cancelled; ``drain`` first, so that nothing is left unrecorded."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._intake(), name="intake")
+            tasks.create_task(self._settlement(), name="settlement")
+            tasks.create_task(self._recall_when_closed(), name="recall")
+
+    # Intake
+
+    async def _intake(self) -> None:
+        bells = (self._gate.changed, self._room_grew, self._settled)
+        while True:
+            seen = [bell.ring_count for bell in bells]
+            limit, rooms = self._room(), self._runner.rooms()
+            asked = limit > 0 and bool(rooms)
+            if asked and (taken := await self._take(rooms, limit)):
+                self._begin(taken)
+                continue
+            news: list[Coroutine[Any, Any, None]] = [
+                bell.heard(count) for bell, count in zip(bells, seen, strict=True)
+            ]
+            await first_of([*news, self._queue.arrival()] if asked else news)
+
+    def _room(self) -> int:
+        """How many more jobs may be taken now."""
+        if not self._gate.is_open or self.draining or len(self._ended) >= MOST_UNSETTLED:
+            return 0
+        room = self._runner.room()
+        allowance = self._gate.allowance()
+        return room if allowance is None else min(room, allowance - len(self._running))
+
+    async def _take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
+        try:
+            return await self._queue.take(rooms, limit)
+        except ButtermilkError as error:
+            logger.error("cannot take jobs: %s; trying again in %.0f s", error, LONGEST_PAUSE)  # noqa: TRY400
+            await self._clock.sleep(LONGEST_PAUSE)
+            return []
+
+    def _begin(self, taken: Iterable[Taken]) -> None:
+        """Start what was taken, or give it straight back where the gate has closed meanwhile."""
+        for one in taken:
+            job = one.job
+            self._running[job.job_id] = one
+            if self._is_refused(job):
+                self._end(job, Outcome(Ending.CANCELLED, error="cancelled before it began"))
+            elif not self._gate.is_open or self.draining:
+                self._end(job, Outcome(Ending.GIVEN_BACK))
+            else:
+                self._runner.start(job, self._end)
+
+    async def _recall_when_closed(self) -> None:
+        while True:
+            seen = self._gate.changed.ring_count
+            if not self._gate.is_open:
+                self._runner.recall()
+            await self._gate.changed.heard(seen)
+
+    # Settlement
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        self._ended.append((self._running[job.job_id], outcome))
+        if job.job_id in self._awaited:
+            self._awaited[job.job_id] = outcome
+        self._something_ended.set()
+
+    async def _settlement(self) -> None:
+        while True:
+            await self._something_ended.wait()
+            self._something_ended.clear()
+            ended, self._ended = self._ended, []
+            await self._record([self._decide(taken, outcome) for taken, outcome in ended])
+            for taken, _ in ended:
+                del self._running[taken.job.job_id]
+            self._settled.ring()
+
+    def _decide(self, taken: Taken, outcome: Outcome) -> Settlement:
+        job = taken.job
+        decision = decide(outcome, job, self._limits(job.flow), self._jitter.random())
+        if decision.event in (Event.RETRY, Event.GIVE_BACK) and self._is_refused(job):
+            return Settlement(taken, Event.CANCEL, outcome)
+        return Settlement(taken, decision.event, outcome, decision.delay)
+
+    async def _record(self, settlements: list[Settlement]) -> None:
+        """Settle, again and again until it is durable: what has run must not be forgotten."""
+        pause = 1.0
+        while True:
+            try:
+                await self._queue.settle(settlements)
+            except ButtermilkError as error:
+                self.trouble = f"{len(settlements):,} ended jobs cannot be recorded: {error}"
+                logger.error("%s; trying again in %.0f s", self.trouble, pause)  # noqa: TRY400
+                await self._clock.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+            else:
+                self.trouble = None
+                return
+
+    # From outside
+
+    @property
+    def running(self) -> Collection[Taken]:
+        """What is taken and not yet settled."""
+        return self._running.values()
+
+    @property
+    def running_ids(self) -> dict[str, list[str]]:
+        """Ids of the jobs that run here, by batch id."""
+        found: dict[str, list[str]] = {}
+        for taken in self._running.values():
+            found.setdefault(taken.job.batch_id, []).append(taken.job.job_id)
+        return found
+
+    async def stop(self, job_ids: Collection[str], *, now: bool = False) -> list[Outcome]:
+        """Cancel those of these jobs that run here; their outcomes, once they are durable.
+
+        One that ended by itself meanwhile has the outcome that it would have had.
+        """
+        wanted = self._running.keys() & job_ids
+        self._awaited.update(dict.fromkeys(wanted))
+        await self._runner.stop(wanted, Ending.CANCELLED, now=now)
+        await self._until_settled(wanted)
+        outcomes = [self._awaited.pop(job_id, None) for job_id in wanted]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def refuse(self, subject: str) -> None:
+        """Neither begin nor retry jobs of this batch, or this job: it is being cancelled."""
+        self._refused.add(subject)
+
+    def accept(self, subject: str) -> None:
+        """The cancel is over: what is requeued later may run."""
+        self._refused.discard(subject)
+
+    def _is_refused(self, job: Job) -> bool:
+        return not self._refused.isdisjoint((job.job_id, job.batch_id))
+
+    async def drain(self, patience: float) -> None:
+        """Begin nothing more; wait ``patience`` seconds for what runs; give the rest back; record it all."""
+        self.draining = True
+        self._runner.recall()
+        await first_of([self._until_settled(set(self._running)), self._clock.sleep(patience)])
+        await self._runner.stop(list(self._running), Ending.GIVEN_BACK)
+        await self._until_settled(set(self._running))
+
+    async def _until_settled(self, job_ids: Collection[str]) -> None:
+        while self._running.keys() & job_ids:
+            await self._settled.heard()

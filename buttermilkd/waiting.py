@@ -1,0 +1,48 @@
+"""Why a batch waits: the one sentence that the API, the CLI and the journal print. A pure function."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from buttermilkd.messages import BatchView
+
+EVERYTHING = "*"
+"""The name under which all flows are paused at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What decides on whether jobs start."""
+
+    idle: bool
+    reasons: Sequence[str]
+    """The idleness decision's, worst first."""
+    holds: Collection[str]
+    """Names of paused flows; ``*`` stands for all."""
+    flows: Collection[str]
+    """Names of the configured ones."""
+    running: int
+    concurrency: int
+    draining: bool
+    trouble: str | None
+
+
+def waiting_for(batch: BatchView, now: Situation) -> str | None:
+    """What this batch waits for; None where it does not wait."""
+    if not batch["pending"] or batch["running"]:
+        return None
+    flow = batch["flow"]
+    if now.draining:
+        return "the daemon is stopping"
+    if now.trouble is not None:
+        return now.trouble
+    if EVERYTHING in now.holds:
+        return "all flows are paused"
+    if flow in now.holds:
+        return f"flow {flow} is paused"
+    if flow not in now.flows:
+        return f"flow {flow} is not configured on this host"
+    if not now.idle:
+        return "; ".join(now.reasons)
+    if now.running >= now.concurrency:
+        return f"{now.running:,} other jobs are running (daemon.concurrency = {now.concurrency})"
+    return None
