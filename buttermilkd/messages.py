@@ -269,7 +269,7 @@ class SignalView(TypedDict):
     busy_at: str
     clear_at: str
     state: str
-    """``busy``, ``cooling``, ``clear``, ``unknown`` or ``missing``."""
+    """``held``, ``busy``, ``unknown``, ``cooling``, ``clear`` or ``missing``."""
     reason: str | None
 
 

@@ -115,7 +115,9 @@ async def test_nothing_is_asked_of_the_queue_while_the_gate_is_closed(scene: Sce
     assert scene.runner.begun == ["b.1"]
 
 
-async def test_no_more_is_taken_than_there_is_room_for_and_the_next_as_soon_as_one_has_ended(scene: Scene) -> None:
+async def test_no_more_is_taken_than_there_is_room_for_and_the_next_as_soon_as_one_has_ended(
+    scene: Scene,
+) -> None:
     scene.gate.set(is_open=True)
     scene.queue.add("b", "f", ["x", "y", "z"])
     await settle_loop()
@@ -146,7 +148,9 @@ async def test_closing_the_gate_recalls_what_has_not_begun(scene: Scene) -> None
     assert scene.runner.recalls == recalls + 1
 
 
-async def test_a_failed_job_is_retried_after_its_delay_and_fails_when_its_attempts_are_used_up(scene: Scene) -> None:
+async def test_a_failed_job_is_retried_after_its_delay_and_fails_when_its_attempts_are_used_up(
+    scene: Scene,
+) -> None:
     scene.gate.set(is_open=True)
     scene.queue.add("b", "f", ["x"])
     await settle_loop()

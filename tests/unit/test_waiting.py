@@ -1,0 +1,54 @@
+"""Why a batch waits, in one sentence."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from buttermilkd.messages import BatchView
+from buttermilkd.waiting import Situation, waiting_for
+
+READY = Situation(
+    idle=True,
+    reasons=["other CPU 3 %"],
+    holds=(),
+    flows=["f"],
+    running=0,
+    concurrency=2,
+    draining=False,
+    trouble=None,
+)
+
+
+def batch(pending: int = 1, running: int = 0) -> BatchView:
+    return cast(BatchView, {"flow": "f", "pending": pending, "running": running})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({}, None),
+        (
+            {"idle": False, "reasons": ["2 websockets open", "last request 3 s ago"]},
+            "2 websockets open; last request 3 s ago",
+        ),
+        ({"holds": ["f"], "idle": False}, "flow f is paused"),
+        ({"holds": ["*", "f"]}, "all flows are paused"),
+        ({"holds": ["other"]}, None),
+        ({"flows": []}, "flow f is not configured on this host"),
+        ({"running": 2}, "2 other jobs are running (daemon.concurrency = 2)"),
+        ({"draining": True, "idle": False}, "the daemon is stopping"),
+        (
+            {"trouble": "3 ended jobs cannot be recorded: disk full"},
+            "3 ended jobs cannot be recorded: disk full",
+        ),
+    ],
+)
+def test_the_first_thing_in_the_way_is_named(change: dict[str, Any], sentence: str | None) -> None:
+    assert waiting_for(batch(), replace(READY, **change)) == sentence
+
+
+def test_what_runs_or_has_nothing_left_waits_for_nothing() -> None:
+    busy = replace(READY, idle=False, reasons=["1 request in flight"])
+    assert waiting_for(batch(running=1), busy) is None
+    assert waiting_for(batch(pending=0), busy) is None
