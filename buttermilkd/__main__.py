@@ -33,10 +33,11 @@ def main(config: Path | None, settings: tuple[str, ...], *, check_config: bool, 
 def _run(config: Path | None, settings: tuple[str, ...], *, check_config: bool, log_level: str) -> Exit:
     # Imported here, so that --help and --version answer at once.
     from buttermilkd import daemon  # noqa: PLC0415
+    from buttermilkd.config.layers import parse_value  # noqa: PLC0415
     from buttermilkd.config.load import load  # noqa: PLC0415
     from buttermilkd.host import logs  # noqa: PLC0415
 
-    loaded = load(config, os.environ, _overrides(settings))
+    loaded = load(config, os.environ, {name: parse_value(text) for name, text in _pairs(settings)})
     if check_config:
         click.echo(f"configuration is good: {len(loaded.flows)} flows")
         return Exit.OK
@@ -45,11 +46,11 @@ def _run(config: Path | None, settings: tuple[str, ...], *, check_config: bool, 
     return Exit.OK
 
 
-def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
+def _pairs(settings: tuple[str, ...]) -> list[tuple[str, str]]:
     pairs = [setting.partition("=") for setting in settings]
     if wrong := [name for name, equals, _ in pairs if not equals or not name]:
         raise click.UsageError(f"--set takes TABLE.KEY=VALUE, not {wrong[0]!r}")
-    return {name: value for name, _, value in pairs}
+    return [(name, text) for name, _, text in pairs]
 
 
 def _explain(error: ButtermilkError) -> Exit:
