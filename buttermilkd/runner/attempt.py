@@ -1,0 +1,72 @@
+"""One accepted job, until its end has been told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from buttermilkd.jobs import Ending, Job, Outcome
+from buttermilkd.runner.timers import Timer, Timers
+
+Ended = Callable[[Job, Outcome], None]
+
+_CAUSE_LIMIT = 200
+_MINUTE = 60
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A job that was handed to the runner."""
+
+    job: Job
+    ended: Ended
+    """Called once, when it has ended."""
+    asked: Ending | None = None
+    """How it shall end, once it was told to stop."""
+    started_at: float | None = None
+    """Wall-clock seconds; None while it has not begun."""
+    pid: int | None = None
+
+
+class Allowance:
+    """The running time that an attempt may use; time during which it is suspended does not count."""
+
+    __slots__ = ("_expired", "_left", "_suspended", "_timer", "_timers")
+
+    def __init__(self, timers: Timers, seconds: float | None, expired: Callable[[], None]) -> None:
+        self._timers = timers
+        self._left = seconds
+        self._expired = expired
+        self._timer: Timer | None = None
+        self._suspended = False
+
+    def start(self) -> None:
+        if self._left is not None and not self._suspended and self._timer is None:
+            self._timer = self._timers.after(self._left, self._expired)
+
+    def suspend(self) -> None:
+        self._suspended = True
+        if self._timer is not None:
+            self._left = self._timers.left(self._timer)
+            self._timer.cancel()
+            self._timer = None
+
+    def resume(self, *, started: bool) -> None:
+        self._suspended = False
+        if started:
+            self.start()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def cause_of(kind: str, line: str | None) -> str:
+    """A cause that can be grouped: an exit status or exception type, and what it says, cut to 200 characters."""
+    return (f"{kind}: {line}" if line else kind)[:_CAUSE_LIMIT]
+
+
+def timed_out(seconds: float) -> str:
+    """``timed out after 30m``."""
+    for unit, size in (("h", _MINUTE * _MINUTE), ("m", _MINUTE)):
+        if seconds >= size and seconds % size == 0:
+            return f"timed out after {seconds / size:g}{unit}"
+    return f"timed out after {seconds:g}s"

@@ -1,0 +1,79 @@
+"""Calls in a worker: what is known of each, how long they take, and what their ends mean."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from buttermilkd.jobs import Ending, Outcome
+from buttermilkd.runner.attempt import Allowance, Attempt, cause_of, timed_out
+from buttermilkd.runner.process import Exit, signal_name
+from buttermilkd.runner.timers import Timers
+
+_QUEUED_SECONDS = 0.005
+"""How much predicted work may be queued in a worker, so that it never waits for the daemon."""
+_QUEUED_MOST = 64
+_WEIGHT_OF_NEWEST = 0.2
+
+
+class Call:
+    """A job that a worker has."""
+
+    def __init__(
+        self, attempt: Attempt, timers: Timers, timeout: float | None, time_is_up: Callable[["Call"], None]
+    ) -> None:
+        self.attempt = attempt
+        self.allowance = Allowance(timers, timeout, lambda: time_is_up(self))
+        self.printed = b""
+        """What it had printed when the worker was last asked."""
+        self.timed_out = False
+        self._timeout = timeout or 0.0
+
+    def stopped(self, *, log: bytes = b"", killed: bool = False) -> Outcome:
+        """Its outcome where it was ended from outside."""
+        if self.attempt.asked is not None:
+            return Outcome(self.attempt.asked, log=log, killed=killed)
+        if self.timed_out:
+            reason = timed_out(self._timeout)
+            return Outcome(Ending.FAILED, error=reason, cause=reason, log=log, killed=killed)
+        return Outcome(Ending.GIVEN_BACK, log=log)
+
+
+class Pace:
+    """How long calls take: a moving mean that decides how many are queued ahead."""
+
+    def __init__(self) -> None:
+        self._mean: float | None = None
+
+    def took(self, seconds: float) -> None:
+        mean = seconds if self._mean is None else self._mean
+        self._mean = mean + _WEIGHT_OF_NEWEST * (seconds - mean)
+
+    @property
+    def depth(self) -> int:
+        """How many more than it executes a worker may be given: none while calls are slow or nothing is known."""
+        if self._mean is None:
+            return 0
+        return int(min(_QUEUED_MOST, max(1.0, _QUEUED_SECONDS / max(self._mean, 1e-6)))) - 1
+
+
+def answered(message: Mapping[str, Any]) -> Outcome:
+    """The outcome that a worker's answer describes."""
+    return Outcome(
+        Ending(message["ending"]),
+        result=message.get("result"),
+        error=message.get("error"),
+        cause=message.get("cause"),
+        retry_after=message.get("after"),
+        log=message["log"].encode("utf-8", "replace"),
+    )
+
+
+def died(end: Exit, errors: str) -> Outcome:
+    """The outcome of what a worker had begun when it died by itself; ``errors`` is what it wrote to standard error."""
+    if end.status is None:
+        cause = end.problem or "worker was never started"
+    elif end.status < 0:
+        cause = f"worker died: {signal_name(-end.status)}"
+    else:
+        cause = f"worker exited with status {end.status}"
+    error = f"{cause}\n{errors}" if errors else cause
+    return Outcome(Ending.FAILED, error=error, cause=cause_of(cause, None))

@@ -1,0 +1,214 @@
+"""Command flows: one process for each attempt."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from buttermilkd.clock import Clock
+from buttermilkd.jobs import Ending, Outcome
+from buttermilkd.runner.arguments import UnusableArgumentError, document, environment, fill
+from buttermilkd.runner.attempt import Allowance, Attempt, cause_of, timed_out
+from buttermilkd.runner.flow import FlowSettings
+from buttermilkd.runner.output import BoundedLog, LastLine, telling_line
+from buttermilkd.runner.process import Exit, Process
+from buttermilkd.runner.results import UnusableResultError, json_text, read_result, remove_result
+from buttermilkd.runner.slots import Room, Slots
+from buttermilkd.runner.spawner import Request, Spawner, spawn_problem
+from buttermilkd.runner.timers import Timers
+
+EX_DATAERR = 65
+EX_TEMPFAIL = 75
+_ENDINGS = {EX_DATAERR: Ending.REJECTED, EX_TEMPFAIL: Ending.DEFERRED}
+_ERRORS_KEPT = 32 * 1024
+
+
+class CommandRun:
+    """One attempt as one process."""
+
+    def __init__(
+        self, attempt: Attempt, flow: FlowSettings, result: Path, timers: Timers, clock: Clock
+    ) -> None:
+        self.attempt = attempt
+        self.process: Process | None = None
+        self.log = BoundedLog(flow.output_limit)
+        self._flow = flow
+        self._result = result
+        self._clock = clock
+        self._last_line = LastLine(flow.result_limit)
+        self._errors = BoundedLog(_ERRORS_KEPT)
+        self._allowance = Allowance(timers, flow.timeout, self._time_is_up)
+        self._timed_out = False
+
+    def start(self, spawner: Spawner, ended: Callable[[Outcome], None]) -> None:
+        """Start it; ``ended`` is called once, perhaps before this returns."""
+        flow, job = self._flow, self.attempt.job
+        try:
+            request = Request(
+                arguments=fill(flow.command or (), job),
+                directory=str(flow.directory),
+                environment=environment(job, flow.env, str(self._result)),
+                files={name: str(path) for name, path in flow.env_files.items()},
+                stdin=json.dumps(document(job)) + "\n",
+            )
+            self.process = spawner.spawn(
+                request,
+                write=(self._write_output, self._write_error),
+                calm=flow.output_limit,
+                started=self._began,
+                ended=lambda end: ended(self._outcome(end)),
+            )
+        except UnusableArgumentError as error:
+            ended(_failed(str(error)))
+        except OSError as error:
+            ended(_failed(spawn_problem(error)))
+
+    def stop(self, ending: Ending, *, now: bool) -> None:
+        if self.attempt.asked is None:
+            self.attempt.asked = ending
+        if self.process is not None:
+            if now:
+                self.process.kill()
+            else:
+                self.process.terminate(self._flow.grace)
+
+    def suspend(self) -> None:
+        self._allowance.suspend()
+        if self.process is not None:
+            self.process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._allowance.resume(started=self.attempt.started_at is not None)
+        if self.process is not None:
+            self.process.signal(signal.SIGCONT)
+
+    def _began(self) -> None:
+        self.attempt.started_at = self._clock.now()
+        self.attempt.pid = self.process.pid if self.process else None
+        self._allowance.start()
+
+    def _write_output(self, data: bytes) -> None:
+        self.log.write(data)
+        self._last_line.write(data)
+
+    def _write_error(self, data: bytes) -> None:
+        self.log.write(data)
+        self._errors.write(data)
+
+    def _time_is_up(self) -> None:
+        self._timed_out = True
+        if self.process is not None:
+            self.process.terminate(self._flow.grace)
+
+    def _outcome(self, end: Exit) -> Outcome:
+        self._allowance.cancel()
+        killed = self.process is not None and self.process.killed
+        if self.attempt.asked is not None:
+            remove_result(self._result)
+            return Outcome(self.attempt.asked, log=self.log.content(), killed=killed)
+        if self._timed_out:
+            remove_result(self._result)
+            return _failed(timed_out(self._flow.timeout or 0), log=self.log.content(), killed=killed)
+        if end.status == 0:
+            return self._completed()
+        remove_result(self._result)
+        return self._unsuccessful(end)
+
+    def _completed(self) -> Outcome:
+        try:
+            result = read_result(self._result, self._flow.result_limit)
+        except UnusableResultError as error:
+            return _failed(str(error), log=self.log.content())
+        line = self._last_line.line()
+        if result is None and line is not None:
+            try:
+                result = json_text(line)
+            except ValueError:
+                result = None  # an ordinary line of text
+        return Outcome(Ending.COMPLETED, result=result, log=self.log.content())
+
+    def _unsuccessful(self, end: Exit) -> Outcome:
+        errors = self._errors.content().decode("utf-8", "replace")
+        lines = [line.strip() for line in errors.splitlines() if line.strip()]
+        error = f"{end.words}: {lines[-1]}" if lines else end.words
+        ending = _ENDINGS.get(end.status or 0, Ending.FAILED)
+        return Outcome(
+            ending, error=error, cause=cause_of(end.words, telling_line(errors)), log=self.log.content()
+        )
+
+
+def _failed(reason: str, *, log: bytes = b"", killed: bool = False) -> Outcome:
+    return Outcome(Ending.FAILED, error=reason, cause=cause_of(reason, None), log=log, killed=killed)
+
+
+class CommandLane:
+    """The attempts of one command flow that run now."""
+
+    def __init__(
+        self,
+        flow: FlowSettings,
+        *,
+        spawner: Spawner,
+        slots: Slots,
+        timers: Timers,
+        clock: Clock,
+        scratch: Path,
+        ended: Callable[[Attempt, Outcome], None],
+    ) -> None:
+        self.flow = flow
+        self._spawner = spawner
+        self._slots = slots
+        self._timers = timers
+        self._clock = clock
+        self._scratch = scratch
+        self._ended = ended
+        self._runs: dict[str, CommandRun] = {}
+
+    def room(self, free: int) -> Room:
+        """How many more it could begin now with this many free slots."""
+        jobs = max(0, min(self.flow.limit(self._slots.total) - len(self._runs), free))
+        return Room(jobs, jobs)
+
+    def begin(self, attempt: Attempt) -> None:
+        result = self._scratch / f"{self._spawner.next_number()}.json"
+        run = CommandRun(attempt, self.flow, result, self._timers, self._clock)
+        self._runs[attempt.job.job_id] = run
+        self._slots.take(1)
+        run.start(self._spawner, lambda outcome: self._run_ended(run, outcome))
+
+    def _run_ended(self, run: CommandRun, outcome: Outcome) -> None:
+        del self._runs[run.attempt.job.job_id]
+        self._slots.take(-1)
+        self._ended(run.attempt, outcome)
+
+    def stop(self, job_ids: set[str], ending: Ending, *, now: bool) -> None:
+        for job_id in job_ids:
+            if run := self._runs.get(job_id):
+                run.stop(ending, now=now)
+
+    def recall(self) -> None:
+        """Nothing is ever handed to a process before it begins."""
+
+    def suspend(self, job_ids: set[str]) -> None:
+        for job_id in job_ids:
+            if run := self._runs.get(job_id):
+                run.suspend()
+
+    def resume(self, job_ids: set[str]) -> None:
+        for job_id in job_ids:
+            if run := self._runs.get(job_id):
+                run.resume()
+
+    def attempts(self) -> list[Attempt]:
+        return [run.attempt for run in self._runs.values()]
+
+    def log(self, job_id: str) -> bytes:
+        run = self._runs.get(job_id)
+        if run is None:
+            return b""
+        if run.process is not None:
+            run.process.read()
+        return run.log.content()
+
+    def retire(self) -> None:
+        """Nothing outlives its attempts here."""

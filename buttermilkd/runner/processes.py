@@ -1,0 +1,106 @@
+"""What the kernel says about processes, read from /proc. Standard library only: the launcher imports it too.
+
+``/proc/<pid>/task/<tid>/children`` is missing on many kernels, so parents are looked up from the children.
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from typing import NamedTuple
+
+MARK = "BUTTERMILK_SPAWN"
+"""Names, in the environment of every process of a job, the launcher and the spawn that it comes from."""
+
+
+class Stat(NamedTuple):
+    """One process. CPU times are in clock ticks."""
+
+    pid: int
+    parent: int
+    state: str
+    own_ticks: int
+    children_ticks: int
+    """Of its children that ended and were waited for, with theirs."""
+
+
+def read_stat(pid: int) -> Stat | None:
+    """What ``/proc/<pid>/stat`` says; None where there is no such process any more."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs more than the read
+            text = file.read()
+    except OSError:
+        return None
+    # The name is in parentheses and may itself hold spaces and parentheses.
+    fields = text[text.rindex(b")") + 2 :].split()
+    own, children = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
+    return Stat(pid, int(fields[1]), fields[0].decode(), own, children)
+
+
+def all_pids() -> list[int]:
+    """Every process that this one can see."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+
+
+def newest_pid() -> int:
+    """The process or thread id that was given out last."""
+    with open("/proc/loadavg", "rb") as file:  # noqa: PTH123
+        return int(file.read().rsplit(None, 1)[1])
+
+
+def mark_of(pid: int) -> str | None:
+    """The value of ``MARK`` in a process's environment; None where it has none or may not be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            variables = file.read().split(b"\0")
+    except OSError:
+        return None
+    name = MARK.encode() + b"="
+    for variable in variables:
+        if variable.startswith(name):
+            return variable[len(name) :].decode("utf-8", "replace")
+    return None
+
+
+def read_stats(pids: Iterable[int]) -> list[Stat]:
+    """The processes among ``pids`` that exist."""
+    return [stat for pid in pids if (stat := read_stat(pid)) is not None]
+
+
+def descendants(stats: Iterable[Stat], roots: Iterable[int]) -> list[Stat]:
+    """Those of ``stats`` that descend from one of ``roots``, which are not in it themselves."""
+    children: dict[int, list[Stat]] = {}
+    for stat in stats:
+        children.setdefault(stat.parent, []).append(stat)
+    found: list[Stat] = []
+    waiting = list(roots)
+    while waiting:
+        below = children.pop(waiting.pop(), [])
+        found += below
+        waiting += [stat.pid for stat in below]
+    return found
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Signal one process; one that is gone or belongs to another user is left alone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def signal_group(group: int, number: int) -> None:
+    """Signal a process group; one that is gone or belongs to another user is left alone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def kill_marked(prefix: str) -> int:
+    """SIGKILL every process whose mark begins with ``prefix``, and return how many there were.
+
+    One that has been killed cannot fork any more, so when a look finds nothing new, nothing is left.
+    """
+    killed: set[int] = set()
+    while new := [pid for pid in all_pids() if pid not in killed and (mark_of(pid) or "").startswith(prefix)]:
+        for pid in new:
+            send_signal(pid, signal.SIGKILL)
+        killed.update(new)
+    return len(killed)

@@ -1,0 +1,287 @@
+"""Runs jobs: each as one process or as one call in a warm worker, at idle priority, never more than allowed."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from buttermilkd.clock import Clock
+from buttermilkd.jobs import Ending, Job, Outcome
+from buttermilkd.runner.arguments import inherited
+from buttermilkd.runner.attempt import Attempt, Ended
+from buttermilkd.runner.callables import CallableLane
+from buttermilkd.runner.commands import CommandLane
+from buttermilkd.runner.flow import FlowSettings
+from buttermilkd.runner.lanes import Lane, Running
+from buttermilkd.runner.slots import Slots
+from buttermilkd.runner.spawner import Spawner
+from buttermilkd.runner.timers import Timers
+from buttermilkd.runner.usage import CpuUsage
+
+
+class Runner:
+    """Runs jobs on this host; at most ``concurrency`` of them execute at once, over all flows.
+
+    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``keep_fds`` stay open until
+    the last process of a job is gone, even when the daemon is killed. ``on_room`` is called when more
+    jobs can be started than before. Setting ``flows`` changes what later jobs run as.
+    """
+
+    def __init__(
+        self,
+        flows: Mapping[str, FlowSettings],
+        *,
+        concurrency: int,
+        scratch: Path,
+        clock: Clock,
+        keep_fds: Sequence[int] = (),
+        on_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.flows = flows
+        self.on_room = on_room
+        self._scratch = scratch
+        self._clock = clock
+        self._slots = Slots(concurrency)
+        self._timers = Timers(clock)
+        self._failure: Exception | None = None
+        self._failed = asyncio.Event()
+        self._spawner = Spawner(
+            environment=inherited(os.environ), keep_fds=keep_fds, timers=self._timers, fail=self._fail
+        )
+        self._cpu_usage = CpuUsage()
+        self._lanes: dict[str, Lane] = {}
+        self._retired: list[Lane] = []
+        self._attempts: dict[str, Attempt] = {}
+        self._waiting: dict[str, Attempt] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._room_told = False
+        self._place_due = False
+
+    async def run(self) -> None:
+        """Serve until cancelled; then kill everything and give back what had not ended.
+
+        Raises:
+            Exception: whatever a callback raised; nothing is known to work after that.
+        """
+        self._prepare_scratch()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._timers.run(), name="runner timers")
+                await self._failed.wait()
+                if self._failure is not None:
+                    raise self._failure
+        finally:
+            await self._close()
+
+    def _prepare_scratch(self) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(mode=0o700, parents=True)
+
+    def _fail(self, error: Exception) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._failed.set()
+
+    async def _close(self) -> None:
+        for attempt in self._attempts.values():
+            attempt.asked = attempt.asked or Ending.GIVEN_BACK
+        self._give_back_waiting()
+        await self._spawner.close()
+        self._prepare_scratch()
+
+    # Accepting
+
+    def rooms(self) -> dict[str, int]:
+        """For each flow that can take any, how many more jobs it can take now."""
+        waiting = self._waiting_by_flow()
+        rooms = {}
+        for name in self.flows:
+            room = self._lane(name).room(self._slots.free).jobs - waiting.get(name, 0)
+            if room > 0:
+                rooms[name] = room
+        return rooms
+
+    def room(self) -> int:
+        """How many more jobs can be taken now, over all flows."""
+        free, jobs = self._slots.free, 0
+        for name in self.flows:
+            room = self._lane(name).room(free)
+            free -= room.slots
+            jobs += room.jobs
+        return max(0, jobs - len(self._waiting))
+
+    def start(self, job: Job, ended: Ended) -> None:
+        """Accept a job. ``ended`` is called exactly once, on the loop, and not before this returns.
+
+        A job beyond the room that there is waits inside, and can be recalled.
+        """
+        attempt = Attempt(job, ended)
+        self._attempts[job.job_id] = attempt
+        self._waiting[job.job_id] = attempt
+        if not self._place_due:
+            self._place_due = True
+            asyncio.get_running_loop().call_soon(self._place)
+
+    def _waiting_by_flow(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for attempt in self._waiting.values():
+            counts[attempt.job.flow] = counts.get(attempt.job.flow, 0) + 1
+        return counts
+
+    def _lane(self, name: str) -> Lane:
+        flow = self.flows[name]
+        lane = self._lanes.get(name)
+        if lane is not None and (lane.flow is flow or lane.flow == flow):
+            return lane
+        if lane is not None:
+            lane.retire()
+            self._retired.append(lane)
+        lane = self._lanes[name] = self._new_lane(flow)
+        return lane
+
+    def _new_lane(self, flow: FlowSettings) -> Lane:
+        if flow.kind == "callable":
+            return CallableLane(
+                flow,
+                spawner=self._spawner,
+                slots=self._slots,
+                timers=self._timers,
+                clock=self._clock,
+                ended=self._ended,
+                changed=self._room_grew,
+                fail=self._fail,
+            )
+        return CommandLane(
+            flow,
+            spawner=self._spawner,
+            slots=self._slots,
+            timers=self._timers,
+            clock=self._clock,
+            scratch=self._scratch,
+            ended=self._ended,
+        )
+
+    def _place(self) -> None:
+        """Begin what waits, as far as there is room."""
+        self._place_due = False
+        rooms: dict[str, int] = {}
+        try:
+            for job_id, attempt in list(self._waiting.items()):
+                name = attempt.job.flow
+                if self._waiting.get(job_id) is not attempt:
+                    continue
+                if name not in self.flows:
+                    del self._waiting[job_id]
+                    reason = f"flow {name!r} is not configured on this host"
+                    self._ended(attempt, Outcome(Ending.FAILED, error=reason, cause=reason))
+                    continue
+                lane = self._lane(name)
+                if rooms.get(name) is None:
+                    rooms[name] = lane.room(self._slots.free).jobs
+                if rooms[name] > 0:
+                    del self._waiting[job_id]
+                    free = self._slots.free
+                    lane.begin(attempt)
+                    rooms[name] -= 1
+                    if self._slots.free != free:  # what it took is missing elsewhere
+                        rooms = {name: rooms[name]}
+        except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
+            self._fail(error)
+
+    # Ending
+
+    def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        job_id = attempt.job.job_id
+        if self._attempts.get(job_id) is attempt:
+            del self._attempts[job_id]
+        for waiter in self._waiters.pop(job_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+        attempt.ended(attempt.job, outcome)
+        self._room_grew()
+
+    def _room_grew(self) -> None:
+        """Place what waits and tell the outside, once for all that happens in this turn of the loop."""
+        if not self._room_told:
+            self._room_told = True
+            asyncio.get_running_loop().call_soon(self._tell_room)
+
+    def _tell_room(self) -> None:
+        self._room_told = False
+        self._place()
+        self._retired = [lane for lane in self._retired if lane.attempts()]
+        try:
+            self.on_room()
+        except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
+            self._fail(error)
+
+    async def stop(self, job_ids: Iterable[str], ending: Ending, *, now: bool = False) -> None:
+        """End these jobs by SIGTERM, the flow's grace and SIGKILL (``now``: at once) and wait until they have.
+
+        Their outcomes get ``ending``, except of those that had ended by themselves before. Ids that
+        do not run here are ignored. Cancelled, it goes on ending them, and only stops waiting.
+        """
+        self._spawner.poll()
+        wanted = {job_id for job_id in job_ids if job_id in self._attempts}
+        waiters = []
+        for job_id in wanted:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(job_id, []).append(waiter)
+            waiters.append(waiter)
+        for job_id in wanted & self._waiting.keys():
+            self._ended(self._waiting.pop(job_id), Outcome(ending))
+        for lane in self._all_lanes():
+            lane.stop(wanted, ending, now=now)
+        if waiters:
+            await asyncio.wait(waiters)
+
+    def recall(self) -> None:
+        """Give back every job that was accepted and has not begun."""
+        self._give_back_waiting()
+        for lane in self._all_lanes():
+            lane.recall()
+
+    def _give_back_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for attempt in waiting.values():
+            self._ended(attempt, Outcome(attempt.asked or Ending.GIVEN_BACK))
+
+    # Suspending and looking
+
+    def suspend(self, job_ids: Iterable[str]) -> None:
+        """Stop the processes of these jobs where they are; their timeouts stand still.
+
+        A worker is suspended only where all the jobs that it executes are meant.
+        """
+        wanted = set(job_ids)
+        for lane in self._all_lanes():
+            lane.suspend(wanted)
+
+    def resume(self, job_ids: Iterable[str]) -> None:
+        """Let suspended jobs go on."""
+        wanted = set(job_ids)
+        for lane in self._all_lanes():
+            lane.resume(wanted)
+
+    def running(self) -> list[Running]:
+        """The jobs that execute now."""
+        return [
+            Running(attempt.job, attempt.started_at, attempt.pid)
+            for lane in self._all_lanes()
+            for attempt in lane.attempts()
+            if attempt.started_at is not None
+        ]
+
+    def log(self, job_id: str) -> bytes | None:
+        """What a job has printed so far; None where it does not run here."""
+        if job_id not in self._attempts:
+            return None
+        return b"".join(lane.log(job_id) for lane in self._all_lanes())
+
+    def cpu_seconds(self) -> float | None:
+        """CPU time of all job processes so far, an estimate; None when nothing was ever started."""
+        return self._cpu_usage.seconds(self._spawner.launcher_pid)
+
+    def _all_lanes(self) -> list[Lane]:
+        return [*self._lanes.values(), *self._retired]

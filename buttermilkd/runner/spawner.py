@@ -1,0 +1,289 @@
+"""The daemon's end of the launcher: starts it when first needed, asks it for processes, hears how they end."""
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from buttermilkd.runner.launcher import PACKET_LIMIT
+from buttermilkd.runner.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
+from buttermilkd.runner.processes import kill_marked
+from buttermilkd.runner.timers import Timers
+
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from buttermilkd.runner.launcher import main; main()"
+_PACKAGE_ROOT = str(Path(__file__).parent.parent.parent)
+_PACKETS_AT_ONCE = 64
+_UNWATCHED_FOR = 0.005
+"""Seconds; what ends within them is read once, at its end, which spares the loop six calls and two wake-ups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to start."""
+
+    arguments: Sequence[str]
+    directory: str
+    environment: Mapping[str, str]
+    """Beside the launcher's own."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Variables to be set to the content of files."""
+    stdin: str = ""
+    channel: socket.socket | None = None
+    """Becomes descriptor 3."""
+
+
+class Spawner:
+    """Starts processes through the launcher and reports each one's start and end exactly once, on the loop.
+
+    ``fail`` is told of what must never happen: an exception of a callback.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        keep_fds: Sequence[int],
+        timers: Timers,
+        fail: Callable[[Exception], None],
+    ) -> None:
+        self._environment = environment
+        self._keep_fds = keep_fds
+        self._timers = timers
+        self._fail = fail
+        self._launcher: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._mark = ""
+        self._numbers = 0
+        self._processes: dict[int, Process] = {}
+        self._unwatched: list[Process] = []
+        self._reap: list[int] = []
+        self._unsent: deque[tuple[bytes, list[int]]] = deque()
+
+    @property
+    def launcher_pid(self) -> int | None:
+        return self._launcher.pid if self._launcher else None
+
+    def next_number(self) -> int:
+        """The number of the next process: unique as long as the daemon runs."""
+        return self._numbers + 1
+
+    def spawn(
+        self,
+        request: Request,
+        *,
+        write: tuple[Callable[[bytes], None], Callable[[bytes], None]],
+        calm: int,
+        started: Callable[[], None],
+        ended: Callable[[Exit], None],
+    ) -> Process:
+        """Start a process; ``write`` gets its standard output and standard error as they are read.
+
+        Raises:
+            OSError: the launcher cannot be started, or no descriptors are left.
+        """
+        loop = asyncio.get_running_loop()
+        if self._channel is None:
+            self._start_launcher(loop)
+        self._numbers += 1
+        pipes: list[tuple[int, int]] = []
+        try:
+            pipes += [os.pipe2(os.O_CLOEXEC)]
+            pipes += [os.pipe2(os.O_CLOEXEC)]
+            document = {
+                "number": self._numbers,
+                "arguments": request.arguments,
+                "directory": request.directory,
+                "environment": request.environment,
+                "files": request.files,
+                "stdin": request.stdin,
+            }
+            extra = [os.dup(request.channel.fileno())] if request.channel else []
+        except OSError:
+            for read, written in pipes:
+                os.close(read)
+                os.close(written)
+            raise
+        outputs = tuple(
+            Output(read, each, calm=calm, loop=loop) for (read, _), each in zip(pipes, write, strict=True)
+        )
+        process = Process(self._numbers, outputs, started, ended, self._timers)
+        self._processes[process.number] = process
+        if not self._unwatched:
+            loop.call_later(_UNWATCHED_FOR, self._watch)
+        self._unwatched.append(process)
+        self._send(
+            {"reap": self._take_reap(), "spawn": document}, [*(written for _, written in pipes), *extra]
+        )
+        return process
+
+    def _watch(self) -> None:
+        processes, self._unwatched = self._unwatched, []
+        for process in processes:
+            process.watch()
+
+    def _start_launcher(self, loop: asyncio.AbstractEventLoop) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._mark = secrets.token_hex(6)
+        with theirs:
+            try:
+                self._launcher = subprocess.Popen(
+                    [
+                        *(sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, _PACKAGE_ROOT),
+                        *(str(theirs.fileno()), self._mark, *map(str, self._keep_fds)),
+                    ],
+                    env=self._environment,
+                    pass_fds=(theirs.fileno(), *self._keep_fds),
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    cwd="/",
+                )
+                psutil.Process(self._launcher.pid).ionice(psutil.IOPRIO_CLASS_IDLE)
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        self._channel = ours
+        loop.add_reader(ours, self.poll)
+
+    def _take_reap(self) -> list[int]:
+        pids, self._reap = self._reap, []
+        return pids
+
+    def _send(self, message: Mapping[str, object], fds: list[int]) -> None:
+        """Send, or keep until the launcher takes it. ``fds`` are closed once they are sent."""
+        data = json.dumps(message).encode()
+        if len(data) > PACKET_LIMIT:
+            spill = os.memfd_create("request")
+            os.write(spill, data)
+            os.lseek(spill, 0, os.SEEK_SET)
+            data, fds = b"\0", [spill, *fds]
+        self._unsent.append((data, fds))
+        if len(self._unsent) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._channel is None:
+            return
+        loop = asyncio.get_running_loop()
+        while self._unsent:
+            data, fds = self._unsent[0]
+            try:
+                socket.send_fds(self._channel, [data], fds)
+            except BlockingIOError:
+                loop.add_writer(self._channel, self._flush)
+                return
+            except OSError:
+                # It is dead, or cannot be reached any more: its end is found by reading, and ends its jobs.
+                if self._launcher is not None:
+                    self._launcher.kill()
+                break
+            self._unsent.popleft()
+            for fd in fds:
+                os.close(fd)
+        loop.remove_writer(self._channel)
+
+    def poll(self) -> None:
+        """Take in what the launcher has said until now."""
+        try:
+            for _ in range(_PACKETS_AT_ONCE):
+                if self._channel is None:
+                    break
+                try:
+                    packet = self._channel.recv(PACKET_LIMIT)
+                except BlockingIOError:
+                    break
+                except ConnectionResetError:
+                    packet = b""
+                if not packet:
+                    self._launcher_died()
+                    break
+                self._heard(*json.loads(packet))
+        except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
+            self._fail(error)
+
+    def _heard(self, event: str, number: int, value: int | str) -> None:
+        process = self._processes[number]
+        if event == "started":
+            process.on_started(int(value))
+            return
+        del self._processes[number]
+        if event == "failed":
+            process.on_ended(Exit(problem=str(value)))
+            return
+        if not self._reap:
+            asyncio.get_running_loop().call_soon(self._acknowledge)
+        self._reap.append(process.pid or 0)
+        process.on_ended(Exit(status=int(value)))
+
+    def _acknowledge(self) -> None:
+        if self._reap and self._channel is not None:
+            self._send({"reap": self._take_reap()}, [])
+
+    def _launcher_died(self) -> None:
+        """End every process: nobody would hear of its end any more."""
+        self._disconnect()
+        if self._launcher is not None:
+            self._launcher.kill()
+            self._launcher.wait()
+            self._launcher = None
+        kill_marked(f"{self._mark}.")
+        processes, self._processes = self._processes, {}
+        for process in processes.values():
+            process.on_ended(Exit(problem=LAUNCHER_DIED))
+
+    def _disconnect(self) -> None:
+        if self._channel is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._channel)
+            loop.remove_writer(self._channel)
+            self._channel.close()
+            self._channel = None
+        self._reap.clear()
+        while self._unsent:
+            for fd in self._unsent.popleft()[1]:
+                os.close(fd)
+
+    async def close(self) -> None:
+        """Kill every process and wait until the launcher has seen the last one die.
+
+        Cancelled while it waits, it leaves the rest to the launcher, which needs nobody for it.
+        """
+        for process in self._processes.values():
+            process.kill()
+        self._disconnect()
+        try:
+            if self._launcher is not None:
+                await _wait_for(self._launcher)
+                self._launcher = None
+        finally:
+            processes, self._processes = self._processes, {}
+            for process in processes.values():
+                process.on_ended(Exit(problem="the daemon stopped"))
+
+
+async def _wait_for(child: subprocess.Popen[bytes]) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    pidfd = os.pidfd_open(child.pid)
+    try:
+        loop.add_reader(pidfd, ended.set)
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    child.wait()
+
+
+def spawn_problem(error: OSError) -> str:
+    """Why nothing could be started here."""
+    return f"cannot start a process: {describe_os_error(error)}"

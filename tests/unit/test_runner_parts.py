@@ -1,0 +1,216 @@
+"""The runner's parts that need no process."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buttermilkd.jobs import Job
+from buttermilkd.runner.arguments import UnusableArgumentError, fill, inherited
+from buttermilkd.runner.attempt import Allowance, cause_of, timed_out
+from buttermilkd.runner.calls import Pace
+from buttermilkd.runner.checks import check
+from buttermilkd.runner.output import BoundedLog, LastLine, telling_line
+from buttermilkd.runner.timers import Timers
+
+
+class Hand:
+    """A clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self._moved = asyncio.Event()
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        due = self.at + seconds
+        while self.at < due:
+            await self._moved.wait()
+
+    async def move(self, seconds: float) -> None:
+        self.at += seconds
+        self._moved.set()
+        self._moved = asyncio.Event()
+        for _ in range(8):
+            await asyncio.sleep(0)
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(2, 60))
+def test_a_log_keeps_all_or_its_beginning_and_its_end(chunks: list[bytes], limit: int) -> None:
+    log = BoundedLog(limit)
+    for chunk in chunks:
+        log.write(chunk)
+    everything = b"".join(chunks)
+    if len(everything) <= limit:
+        assert log.content() == everything
+    else:
+        assert log.content().startswith(everything[: limit // 2])
+        assert log.content().endswith(everything[len(everything) - (limit - limit // 2) :])
+        assert log.left_out == len(everything) - limit
+
+
+@given(st.lists(st.sampled_from([b"a", b"bc", b"\n", b" ", b"\n\n", b"d\ne", b"f\ng\nh\n", b" \n"])))
+def test_the_last_line_that_is_not_blank_is_found_however_it_comes(chunks: list[bytes]) -> None:
+    tracker = LastLine(1000)
+    for chunk in chunks:
+        tracker.write(chunk)
+    lines = [line for line in b"".join(chunks).split(b"\n") if line.strip()]
+    assert tracker.line() == (lines[-1] if lines else None)
+
+
+def test_a_last_line_over_the_limit_is_none() -> None:
+    tracker = LastLine(3)
+    tracker.write(b"ab\nlonger")
+    assert tracker.line() is None
+    tracker.write(b"\nabc\n")
+    assert tracker.line() == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", None),
+        ("loading\nERROR: disk full\nbye\n", "ERROR: disk full"),
+        ("one\ntwo", "one"),
+        ("error: x\nTraceback (most recent call last):\n  File\nKeyError: 'a'\n\n", "KeyError: 'a'"),
+    ],
+)
+def test_the_telling_line_is_the_one_that_says_what_went_wrong(text: str, line: str | None) -> None:
+    assert telling_line(text) == line
+
+
+def test_causes_are_cut_and_durations_read_well() -> None:
+    assert cause_of("exit status 1", None) == "exit status 1"
+    assert len(cause_of("exit status 1", "x" * 500)) == 200
+    assert [timed_out(seconds) for seconds in (1800, 7200, 90, 0.5)] == [
+        "timed out after 30m",
+        "timed out after 2h",
+        "timed out after 90s",
+        "timed out after 0.5s",
+    ]
+
+
+@given(st.text(), st.text())
+def test_a_filled_argument_stays_one_argument_whatever_the_values_hold(record: str, value: str) -> None:
+    job = Job("b.1", "b", "f", record, {"v": value})
+    if "\0" in record + value:
+        with pytest.raises(UnusableArgumentError):
+            fill(["{record_id}", "{param:v}"], job)
+    else:
+        assert fill(["{record_id}", "{param:v}"], job) == [record, value]
+
+
+def test_what_is_the_daemons_own_is_not_inherited() -> None:
+    daemon = {
+        "PATH": "/bin",
+        "NOTIFY_SOCKET": "x",
+        "LISTEN_FDS": "1",
+        "WATCHDOG_USEC": "1",
+        "BUTTERMILKD_IDLE__X": "1",
+    }
+    assert inherited(daemon) == {"PATH": "/bin"}
+
+
+def test_slow_calls_are_never_queued_and_fast_ones_up_to_64() -> None:
+    pace = Pace()
+    assert pace.depth == 0
+    pace.took(1.0)
+    assert pace.depth == 0
+    for _ in range(200):
+        pace.took(0.00001)
+    assert pace.depth == 63
+
+
+async def test_timers_fire_in_order_and_cancelled_ones_do_not() -> None:
+    clock = Hand()
+    timers = Timers(clock)
+    fired: list[str] = []
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(timers.run())
+        timers.after(2, lambda: fired.append("second"))
+        await clock.move(0)
+        timers.after(1, lambda: fired.append("first"))
+        timers.after(1.5, lambda: fired.append("never")).cancel()
+        await clock.move(1)
+        assert fired == ["first"]
+        await clock.move(1)
+        assert fired == ["first", "second"]
+        task.cancel()
+
+
+def test_cancelled_timers_do_not_pile_up() -> None:
+    timers = Timers(Hand())
+    for _ in range(10_000):
+        timers.after(1800, lambda: None).cancel()
+    assert len(timers._heap) < 1000
+
+
+async def test_an_allowance_stands_still_while_suspended() -> None:
+    clock = Hand()
+    timers = Timers(clock)
+    expired: list[bool] = []
+    allowance = Allowance(timers, 10, lambda: expired.append(True))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(timers.run())
+        allowance.start()
+        await clock.move(6)
+        allowance.suspend()
+        await clock.move(100)
+        allowance.resume(started=True)
+        await clock.move(3.5)
+        assert expired == []
+        await clock.move(0.5)
+        assert expired == [True]
+        task.cancel()
+
+
+@dataclass(frozen=True)
+class Checked:
+    command: tuple[str, ...] | None = None
+    entrypoint: str | None = None
+    python: str = "/usr/bin/env"
+    directory: Path = Path("/")
+    env: dict[str, str] = field(default_factory=dict)
+    env_files: dict[str, Path] = field(default_factory=dict)
+    name: str = "flow"
+    workers: int = 1
+    concurrency: int | None = None
+    timeout: float | None = None
+    grace: float = 1
+    output_limit: int = 1
+    result_limit: int = 1
+
+    @property
+    def kind(self) -> str:
+        return "callable" if self.entrypoint else "command"
+
+    def limit(self, daemon_concurrency: int) -> int:
+        return daemon_concurrency
+
+
+@pytest.mark.parametrize(
+    ("flow", "problem"),
+    [
+        (Checked(command=("sh",)), None),
+        (Checked(command=("{record_id}",)), None),
+        (Checked(command=("sh",), env={"PATH": "/nowhere"}), "command 'sh' was not found"),
+        (Checked(command=("/etc/passwd",)), "command /etc/passwd is not executable"),
+        (Checked(command=("/no/such",)), "command /no/such does not exist"),
+        (Checked(command=("sh",), directory=Path("/no/such")), "its directory /no/such does not exist"),
+        (Checked(command=("sh",), env_files={"K": Path("/no/k")}), "the file /no/k for K cannot be read"),
+        (Checked(entrypoint="module"), "its entrypoint 'module' is not of the form package.module:function"),
+        (Checked(entrypoint="m:f", python="/no/python"), "command /no/python does not exist"),
+        (Checked(entrypoint="m:f", python="/bin/true"), "/bin/true does not say which Python it is"),
+        (Checked(entrypoint="m:f", python="/usr/bin/python3"), None),
+    ],
+)
+def test_a_flow_that_cannot_run_says_why(flow: Checked, problem: str | None) -> None:
+    assert check(flow) == problem
