@@ -120,53 +120,54 @@ async def _watch_demand(services: Services) -> None:
 
 @asynccontextmanager
 async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
-    """Everything that the daemon is made of, opened in order and closed in reverse."""
-    paths, flows = settings.daemon, settings.flows
+    """Everything that the daemon is made of, opened in order and closed in reverse.
+
+    Raises:
+        ConflictError, StorageError, MisconfiguredError: as ``run``.
+    """
+    paths, control = settings.daemon, settings.control
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(sole_instance(paths.state_dir))
         ledger = await Ledger.open(paths.state_dir, clock, stack)
         await _recover(ledger, paths.max_interruptions)
-        runner = Runner(
-            flows,
-            concurrency=paths.concurrency,
-            scratch=paths.state_dir / "scratch",
-            clock=clock,
-            keep_fds=[lock],
-        )
-        activity = ActivityServer(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode, clock)
-        gate = Gate(
-            activity,
-            LoadSampler(clock, runner.cpu_seconds),
-            settings.idle,
-            clock,
-            concurrency=paths.concurrency,
-            holds=[PAUSED] if EVERYTHING in ledger.holds else [],
-        )
-        queue = _queue(settings, ledger, clock)
-        dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(settings), clock=clock)
-
-        async def check(flow: str) -> str | None:
-            return await asyncio.to_thread(checks.check, flows[flow])
-
-        services = Services(
-            settings=settings,
-            clock=clock,
-            ledger=ledger,
-            batches=Batches(flows=flows, check=check, ledger=ledger, dispatcher=dispatcher),
-            dispatcher=dispatcher,
-            queue=queue,
-            runner=runner,
-            gate=gate,
-            activity=activity,
-            check=check,
-            host=socket.gethostname(),
-            started_at=clock.now(),
-        )
-        control = settings.control
-        path = paths.runtime_dir / CONTROL_SOCKET
-        listener = stack.enter_context(listening(path, control.socket_mode, control.admin_groups))
-        await server.serve(services, listener, stack)
+        reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
+        activity = ActivityServer(stack.enter_context(reports), clock)
+        services = _assembled(settings, clock, ledger, activity, lock)
+        requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
+        await server.serve(services, stack.enter_context(requests), stack)
         yield services
+
+
+def _assembled(
+    settings: Settings, clock: Clock, ledger: Ledger, activity: ActivityServer, lock: int
+) -> Services:
+    """The rooms, each given what it works with."""
+    concurrency, flows = settings.daemon.concurrency, settings.flows
+    scratch = settings.daemon.state_dir / "scratch"
+    runner = Runner(flows, concurrency=concurrency, scratch=scratch, clock=clock, keep_fds=[lock])
+    load = LoadSampler(clock, runner.cpu_seconds)
+    holds = [PAUSED] if EVERYTHING in ledger.holds else []
+    gate = Gate(activity, load, settings.idle, clock, concurrency=concurrency, holds=holds)
+    queue = _queue(settings, ledger, clock)
+    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(settings), clock=clock)
+
+    async def check(flow: str) -> str | None:
+        return await asyncio.to_thread(checks.check, flows[flow])
+
+    return Services(
+        settings=settings,
+        clock=clock,
+        ledger=ledger,
+        batches=Batches(flows=flows, check=check, ledger=ledger, dispatcher=dispatcher),
+        dispatcher=dispatcher,
+        queue=queue,
+        runner=runner,
+        gate=gate,
+        activity=activity,
+        check=check,
+        host=socket.gethostname(),
+        started_at=clock.now(),
+    )
 
 
 async def _recover(ledger: Ledger, most_interruptions: int) -> None:

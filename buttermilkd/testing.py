@@ -56,8 +56,9 @@ class HandMovedClock:
         await settle_loop()
 
     def _pass(self, seconds: float) -> None:
-        self._monotonic += seconds
-        self._wall += seconds
+        # What was woken may itself have moved the clock on.
+        self._monotonic += max(0.0, seconds)
+        self._wall += max(0.0, seconds)
 
 
 async def settle_loop(turns: int = 20) -> None:

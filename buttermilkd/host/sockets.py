@@ -1,5 +1,6 @@
 """Listening Unix sockets."""
 
+import errno
 import grp
 import os
 import socket
@@ -75,11 +76,10 @@ def _remove_stale(path: Path) -> None:
             f"cannot listen at {path}: something lies there that is no socket", hint="move it away"
         )
     with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-    raise ConflictError(
-        f"cannot listen at {path}: another process does", hint="stop it, or set daemon.runtime_dir"
-    )
+        probe.setblocking(False)  # a daemon that hangs, its backlog full, is a living one
+        answer = probe.connect_ex(os.fspath(path))
+    if answer not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise ConflictError(
+            f"cannot listen at {path}: another process does", hint="stop it, or set daemon.runtime_dir"
+        )
+    path.unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.program import Daemon, until
 from buttermilkd.client import Client
 from buttermilkd.errors import ConflictError
+from tests.acceptance.program import Daemon, until
 
 FLOWS = """
 [flows.echo]

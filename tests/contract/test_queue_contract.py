@@ -24,8 +24,11 @@ BACK = Outcome(Ending.GIVEN_BACK)
 class Bench(Protocol):
     """A queue, and what a test must be able to arrange and see around it."""
 
-    queue: Queue
-    clock: HandMovedClock
+    @property
+    def queue(self) -> Queue: ...
+
+    @property
+    def clock(self) -> HandMovedClock: ...
 
     async def add(
         self,

@@ -74,9 +74,8 @@ def test_a_state_directory_that_cannot_be_made_is_explained(tmp_path: Path) -> N
 
 def test_the_lock_is_not_a_link_to_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError):
-        with sole_instance(tmp_path):
-            pytest.fail("the link was followed")
+    with pytest.raises(StorageError), sole_instance(tmp_path):
+        pytest.fail("the link was followed")
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -119,3 +118,21 @@ def test_a_file_in_its_place_is_not_removed(tmp_path: Path) -> None:
 def test_a_path_that_is_too_long_is_explained(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot listen at"), listening(tmp_path / ("s" * 200), 0o600):
         pytest.fail("no such path can be bound")
+
+
+def test_a_socket_that_another_put_in_its_place_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with listening(path, 0o600):
+        path.unlink()
+        path.write_text("another's")
+    assert path.read_text() == "another's"
+
+
+def test_a_daemon_that_hangs_with_a_full_backlog_counts_as_living(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as hanging, socket.socket(socket.AF_UNIX) as waiting:
+        hanging.bind(str(path))
+        hanging.listen(0)
+        waiting.connect(str(path))
+        with pytest.raises(ConflictError, match="another process does"), listening(path, 0o600):
+            pytest.fail("the socket was taken over")

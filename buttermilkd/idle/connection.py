@@ -1,0 +1,176 @@
+"""One reporter's connection: bytes in, checked lines out. It trusts the peer with nothing."""
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
+
+from buttermilkd.clock import Clock
+from buttermilkd.idle.observations import Departure, Reporter
+from buttermilkd.reports import MAX_LINE, MAX_LINES_PER_SECOND, STALE_BEATS, Hello, Snapshot, decode
+
+_CREDENTIALS = struct.Struct("3i")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, in the kernel's word."""
+
+    pid: int | None
+    uid: int
+
+    def __str__(self) -> str:
+        return f"pid {self.pid or 'unknown'}, uid {self.uid}"
+
+
+class Host(Protocol):
+    """What a connection needs of the server that it belongs to."""
+
+    def admit(self, connection: "ReporterConnection", peer: Peer) -> str | None:
+        """Take the connection in; or the reason why not."""
+
+    def changed(self) -> None:
+        """What the users of this reporter do has changed."""
+
+    def refused(self, peer: Peer, why: str) -> None:
+        """The connection is being closed because of what the peer did."""
+
+    def left(self, connection: "ReporterConnection") -> None:
+        """The connection is closed."""
+
+
+class ReporterConnection(asyncio.Protocol):
+    """Keeps the last snapshot of one reporter. Everything happens in the loop iteration that reads the line."""
+
+    def __init__(self, host: Host, clock: Clock) -> None:
+        self._host = host
+        self._clock = clock
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._heard_at = clock.monotonic()
+        self._credit = float(MAX_LINES_PER_SECOND)
+        self.peer = Peer(None, -1)
+        self.reporter: Reporter | None = None
+        """The reporter as its last line told; None before it has said who it is."""
+
+    def departure(self, at: float) -> Departure | None:
+        """What its users lose if it goes now; None if nothing is open."""
+        told = self.reporter
+        if told is None or not (told.requests or told.websockets):
+            return None
+        return Departure(told.app, at, told.requests, told.websockets)
+
+    def overdue(self, now: float) -> float:
+        """Seconds since it should have been heard: after its beats, or since it connected without a word."""
+        return now - self._heard_at - (self.reporter.stale_after if self.reporter else 0.0)
+
+    # What happens to it
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        pid, uid, _ = _CREDENTIALS.unpack(
+            transport.get_extra_info("socket").getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+            )
+        )
+        self.peer = Peer(pid or None, uid)
+        if why := self._host.admit(self, self.peer):
+            self.refuse(why)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            if self._transport is None:
+                return
+            self._read(line)
+        if len(self._buffer) >= MAX_LINE:
+            self.refuse(f"a line over {MAX_LINE:,} bytes")
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it is gone
+        self._transport = None
+        self._host.left(self)
+
+    def refuse(self, why: str) -> None:
+        """Close the connection at once; nothing more is read from it."""
+        if self._transport is not None:
+            self._host.refused(self.peer, why)
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection at once, without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+            self._buffer = b""
+
+    def _read(self, line: bytes) -> None:
+        now = self._clock.monotonic()
+        if not self._may_send(now):
+            self.refuse(f"over {MAX_LINES_PER_SECOND} lines a second")
+        elif len(line) >= MAX_LINE:
+            self.refuse(f"a line over {MAX_LINE:,} bytes")
+        else:
+            try:
+                is_news = self._take(decode(line), now)
+            except ValueError as error:
+                self.refuse(f"a line that cannot be read: {error}")
+            else:
+                if is_news:
+                    self._host.changed()
+
+    def _may_send(self, now: float) -> bool:
+        earned = (now - self._heard_at) * MAX_LINES_PER_SECOND
+        self._credit = min(MAX_LINES_PER_SECOND, self._credit + earned) - 1
+        return self._credit >= 0
+
+    def _take(self, report: Hello | Snapshot, now: float) -> bool:
+        """Whether the report tells anything new. Raises ValueError: it comes out of turn."""
+        self._heard_at = now
+        before = self.reporter
+        if isinstance(report, Hello):
+            if before is not None:
+                raise ValueError("a second hello")
+            self.reporter = _introduced(report, self.peer, now)
+        else:
+            if before is None:
+                raise ValueError("no hello first")
+            self.reporter = _updated(before, report, now)
+        return before is None or _is_news(before, self.reporter)
+
+
+def _introduced(hello: Hello, peer: Peer, now: float) -> Reporter:
+    return Reporter(
+        app=hello.app,
+        pid=peer.pid,
+        worker=hello.worker,
+        kind=hello.kind,
+        heard_at=now,
+        stale_after=STALE_BEATS * hello.beat_ms / 1000,
+        idle_since=now,
+        used=False,
+        reported=False,
+    )
+
+
+def _updated(before: Reporter, told: Snapshot, now: float) -> Reporter:
+    since = now if before.requests_since is None else before.requests_since
+    return replace(
+        before,
+        heard_at=now,
+        idle_since=now - told.idle_ms / 1000,
+        used=before.used or bool(told.total or told.req or told.ws),
+        reported=True,
+        requests=told.req,
+        websockets=told.ws,
+        total=told.total,
+        requests_since=since if told.req else None,
+    )
+
+
+def _is_news(before: Reporter, after: Reporter) -> bool:
+    """Whether it tells more than that the reporter is still there; what else ages is seen on the next tick."""
+    counts_before = before.reported, before.requests, before.websockets, before.total
+    counts_after = after.reported, after.requests, after.websockets, after.total
+    was_idle_for = before.heard_at - before.idle_since
+    return counts_before != counts_after or after.heard_at - after.idle_since < was_idle_for

@@ -1,0 +1,296 @@
+"""The gate, with what it sees moved by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import pytest
+
+from buttermilkd.config.settings import IdleSettings
+from buttermilkd.idle.gate import Gate
+from buttermilkd.idle.observations import CpuSample, Reporter, Web
+from buttermilkd.testing import HandMovedClock, settle_loop
+
+CALM = 0.03
+
+
+def nothing() -> None:
+    """What is called before a gate listens."""
+
+
+class HandMovedActivity:
+    """One reporter; the test tells what its users do."""
+
+    def __init__(self, clock: HandMovedClock) -> None:
+        self.on_change: Callable[[], None] = nothing
+        self._clock = clock
+        self._told: Reporter | None = None
+        self.sweeps = 0
+
+    def tell(self, *, requests: int = 0, idle: float = 0.0) -> None:
+        now = self._clock.monotonic()
+        self._told = Reporter(
+            "api",
+            812,
+            "w1",
+            "asgi",
+            now,
+            1e9,
+            now - idle,
+            requests=requests,
+            requests_since=now if requests else None,
+        )
+        self.on_change()
+
+    def observe(self) -> Web:
+        return Web((self._told,) if self._told else ())
+
+    def sweep(self) -> None:
+        self.sweeps += 1
+
+
+class HandMovedLoad:
+    """CPU use as the test wants it."""
+
+    def __init__(self, clock: HandMovedClock) -> None:
+        self._clock = clock
+        self.foreign: float | None = CALM
+        self.ticks: list[float] = []
+
+    def sample(self, tick: float) -> CpuSample:
+        self.ticks.append(tick)
+        return CpuSample(
+            self._clock.monotonic(), self.foreign, problem=None if self.foreign else "not measured"
+        )
+
+
+@dataclass
+class Scene:
+    clock: HandMovedClock
+    activity: HandMovedActivity
+    load: HandMovedLoad
+    gate: Gate
+    states: list[str]
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    clock = HandMovedClock()
+    activity, load = HandMovedActivity(clock), HandMovedLoad(clock)
+    states: list[str] = []
+    gate = Gate(
+        activity,
+        load,
+        IdleSettings(),
+        clock,
+        concurrency=3,
+        on_verdict=lambda verdict: states.append(verdict.state),
+    )
+    gate.waiting = True
+    running = asyncio.ensure_future(gate.run())
+    await settle_loop()
+    yield Scene(clock, activity, load, gate, states)
+    assert not running.done(), "the gate must outlive whatever a test does"
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_it_opens_once_it_has_settled(scene: Scene) -> None:
+    assert not scene.gate.is_open
+    await scene.clock.advance(1)
+    assert scene.gate.verdict.sentence == "unknown: started 1 s ago; waiting for web servers to report"
+    await scene.clock.advance(1)
+    assert scene.gate.is_open
+    assert scene.gate.allowance() is None
+    await asyncio.wait_for(scene.gate.opened(), 10)
+
+
+async def test_a_report_closes_it_before_anything_else_can_happen(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    assert scene.gate.is_open
+    scene.activity.tell(requests=1)
+    assert not scene.gate.is_open
+    assert scene.gate.allowance() == 0
+    assert scene.gate.verdict.sentence == "busy: 1 request in flight for 0.0 s"
+    await asyncio.wait_for(scene.gate.closed(), 10)
+
+
+async def test_who_waits_for_it_goes_on_when_it_opens_and_when_it_closes(scene: Scene) -> None:
+    order: list[str] = []
+
+    async def follow() -> None:
+        await scene.gate.opened()
+        order.append("opened")
+        await scene.gate.closed()
+        order.append("closed")
+
+    following = asyncio.ensure_future(follow())
+    await scene.clock.advance(2)
+    assert order == ["opened"]
+    scene.activity.tell(requests=1)
+    await asyncio.wait_for(following, 10)
+    assert order == ["opened", "closed"]
+
+
+async def test_it_opens_again_when_the_users_were_quiet_for_long_enough(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    scene.activity.tell(requests=1)
+    scene.activity.tell()
+    await scene.clock.advance(119)
+    assert scene.gate.verdict.sentence == "cooling: last request 119 s ago; new jobs start in 1 s"
+    await scene.clock.advance(1)
+    assert scene.gate.is_open
+    assert scene.states == ["idle", "busy", "cooling", "idle"]
+
+
+async def test_after_users_were_there_jobs_come_back_one_more_each_tick(scene: Scene) -> None:
+    scene.activity.tell(requests=1)
+    scene.activity.tell()
+    await scene.clock.advance(120)
+    allowed = [scene.gate.allowance()]
+    for _ in range(3):
+        heard = scene.gate.changed.ring_count
+        await scene.clock.advance(1)
+        allowed.append(scene.gate.allowance())
+        assert (scene.gate.changed.ring_count > heard) == (allowed[-1] != allowed[-2])
+    assert allowed == [1, 2, None, None]
+
+
+async def test_a_tick_on_which_nothing_is_known_does_not_make_jobs_come_back_one_by_one(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    scene.load.foreign = None
+    await scene.clock.advance(1)
+    assert scene.gate.verdict.state == "unknown"
+    scene.load.foreign = CALM
+    await scene.clock.advance(1)
+    assert scene.gate.is_open
+    assert scene.gate.allowance() is None
+
+
+async def test_it_looks_less_often_while_nothing_waits_and_at_once_when_something_does(scene: Scene) -> None:
+    scene.gate.waiting = False
+    await scene.clock.advance(11)
+    scene.load.ticks.clear()
+    await scene.clock.advance(20)
+    assert scene.load.ticks == [5.0] * 4
+    await scene.clock.advance(2)
+    assert len(scene.load.ticks) == 4
+    scene.gate.waiting = True
+    await settle_loop()
+    assert len(scene.load.ticks) == 5
+    await scene.clock.advance(3)
+    assert scene.load.ticks[5:] == [1.0] * 3
+
+
+async def test_work_that_arrives_while_it_looks_is_not_missed(scene: Scene) -> None:
+    scene.gate.waiting = False
+    await scene.clock.advance(1)
+    scene.gate.waiting = True
+    scene.gate.waiting = False
+    scene.gate.waiting = True
+    await settle_loop()
+    scene.load.ticks.clear()
+    await scene.clock.advance(2)
+    assert scene.load.ticks == [1.0, 1.0]
+
+
+async def test_a_clock_that_is_set_is_unknown_until_the_next_tick(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    scene.clock.jump(3600)
+    scene.activity.tell(idle=500)
+    assert (
+        scene.gate.verdict.sentence == "unknown: the clock went forward by 60 min (set by hand, or a sleep)"
+    )
+    scene.gate.reconsider()
+    assert not scene.gate.is_open
+    await scene.clock.advance(1)
+    assert scene.gate.is_open
+    scene.clock.jump(-86_400)
+    await scene.clock.advance(1)
+    assert scene.gate.verdict.sentence == "unknown: the clock went back by 24 h (set by hand, or a sleep)"
+    await scene.clock.advance(1)
+    assert scene.gate.is_open
+
+
+async def test_a_hold_closes_it_at_once_and_its_release_opens_it(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    scene.gate.hold("paused by ada")
+    scene.gate.hold("maintenance")
+    assert scene.gate.verdict.sentence == "held: paused by ada, maintenance"
+    scene.gate.release("paused by ada")
+    assert not scene.gate.is_open
+    scene.gate.release()
+    assert scene.gate.is_open
+    assert scene.gate.allowance() is None
+
+
+async def test_a_hold_from_before_the_start_holds() -> None:
+    clock = HandMovedClock()
+    gate = Gate(
+        HandMovedActivity(clock), HandMovedLoad(clock), IdleSettings(), clock, concurrency=1, holds=["paused"]
+    )
+    assert gate.verdict.reasons[0] == "paused"
+    assert gate.verdict.state == "held"
+
+
+async def test_the_view_tells_every_signal_as_of_now(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    scene.activity.tell(requests=1)
+    scene.activity.tell(idle=41)
+    view = scene.gate.view()
+    assert view["state"] == "cooling"
+    assert not view["idle"]
+    assert view["sentence"] == "cooling: last request 41 s ago; new jobs start in 79 s"
+    assert view["reasons"] == ["last request 41 s ago"]
+    now = datetime.fromisoformat(view["since"])
+    assert view["start_at"] is not None
+    assert view["resume_at"] is not None
+    assert (datetime.fromisoformat(view["start_at"]) - now).total_seconds() == 79
+    assert (datetime.fromisoformat(view["resume_at"]) - now).total_seconds() == 19
+    signals = {signal["name"]: signal for signal in view["signals"]}
+    assert signals["requests"] == {
+        "name": "requests",
+        "value": "none in flight, last 41 s ago",
+        "busy_at": "one in flight",
+        "clear_at": "quiet for 120 s",
+        "state": "cooling",
+        "reason": "last request 41 s ago",
+    }
+    assert signals["cpu"]["busy_at"] == "over 50 % for 10 s"
+    assert signals["cpu"]["clear_at"] == "under 25 % for 30 s"
+    assert signals["cpu"]["state"] == "clear"
+
+
+async def test_silent_reporters_are_swept_on_each_tick(scene: Scene) -> None:
+    sweeps = scene.activity.sweeps
+    await scene.clock.advance(3)
+    assert scene.activity.sweeps == sweeps + 3
+
+
+def test_after_a_time_in_which_nobody_looked_nothing_is_known_and_nobody_is_swept() -> None:
+    clock = HandMovedClock()
+    activity = HandMovedActivity(clock)
+    gate = Gate(activity, HandMovedLoad(clock), IdleSettings(), clock, concurrency=3)
+    seen = []
+    for seconds in (1, 1, 47, 1):
+        clock._pass(seconds)
+        gate._look()
+        seen.append((gate.verdict.state, activity.sweeps))
+    assert seen == [("unknown", 1), ("idle", 2), ("unknown", 2), ("idle", 3)]
+
+
+def test_a_report_right_after_such_a_time_does_not_open_it() -> None:
+    clock = HandMovedClock()
+    activity = HandMovedActivity(clock)
+    gate = Gate(activity, HandMovedLoad(clock), IdleSettings(), clock, concurrency=3)
+    clock._pass(47)
+    activity.tell(idle=500)
+    assert gate.verdict.sentence == "unknown: nothing was observed for 47 s (overload, or a sleep)"
+    activity.tell(idle=500)
+    assert not gate.is_open
+    clock._pass(1)
+    gate._look()
+    assert gate.is_open
