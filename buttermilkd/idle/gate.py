@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 TICK = 1.0
 """Seconds between two looks while something waits to run."""
 SLOW_TICK = 5.0
-"""... and while nothing does."""
+"""... and while nothing does, and what the machine does is known."""
 
 
 class Activity(Protocol):
@@ -142,7 +142,8 @@ class Gate:
         while True:
             seen = self._demand.ring_count
             self._look()
-            self._tick = TICK if self._waiting else SLOW_TICK
+            settled = not self._waiting and self._verdict.level is not Level.UNKNOWN
+            self._tick = SLOW_TICK if settled else TICK
             await first_of([self._clock.sleep(self._tick), self._demand.heard(seen)])
 
     def reconsider(self) -> None:

@@ -172,7 +172,7 @@ async def test_a_tick_on_which_nothing_is_known_does_not_make_jobs_come_back_one
 
 async def test_it_looks_less_often_while_nothing_waits_and_at_once_when_something_does(scene: Scene) -> None:
     scene.gate.waiting = False
-    await scene.clock.advance(11)
+    await scene.clock.advance(13)
     scene.load.ticks.clear()
     await scene.clock.advance(20)
     assert scene.load.ticks == [5.0] * 4
