@@ -232,16 +232,26 @@ def _arrange(source: Iterable[str], seed: int | None, limit: int | None) -> tupl
         raise InvalidRequestError(
             "cannot create a batch of nothing: no record was given", hint="give record ids"
         )
-    wrong = next(
-        (record for record in records if not 0 < len(record) <= MAX_RECORD_ID or "\0" in record), None
-    )
+    wrong = next((record for record in records if not _usable(record)), None)
     if wrong is not None:
         raise InvalidRequestError(
-            f"cannot use {wrong[:40]!r} as a record id: it must have 1 to {MAX_RECORD_ID:,} characters, none of them NUL"
+            f"cannot use {wrong[:40]!r} as a record id: it must have 1 to {MAX_RECORD_ID:,} characters, "
+            "none of them NUL or half of a surrogate pair"
         )
     if seed is not None:
         random.Random(seed).shuffle(records)  # noqa: S311 - an order that can be made again, no secret
     return records[:limit], duplicates
+
+
+def _usable(record: str) -> bool:
+    """Whether an argument, a file and the ledger can hold this id."""
+    if not 0 < len(record) <= MAX_RECORD_ID or "\0" in record:
+        return False
+    try:
+        record.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _created(spec: BatchSpec, *, dry_run: bool) -> CreatedView:

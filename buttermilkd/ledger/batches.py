@@ -62,7 +62,7 @@ def stage(connection: sqlite3.Connection, spec: BatchSpec, now: float) -> Staged
                 spec.batch_id,
                 spec.flow,
                 spec.flow_version,
-                json.dumps(list(spec.variants), ensure_ascii=False),
+                json.dumps(list(spec.variants)),
             ),
             *(spec.records, spec.duplicates, spec.seed, spec.priority, spec.concurrency, spec.error_policy),
             *(spec.owner_uid, first_job, first_job, spec.total, spec.total, now),

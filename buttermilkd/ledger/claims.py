@@ -180,12 +180,17 @@ class _End:
             "attempt": job.attempt,
             "now": now,
             "ending": outcome.ending,
-            "error": outcome.error,
-            "cause": outcome.cause,
+            "error": _storable(outcome.error),
+            "cause": _storable(outcome.cause),
             "due": now + settlement.delay,
             "deferred": outcome.ending is Ending.DEFERRED,
         }
         return cls(job, lease, settlement.event, outcome, columns)
+
+
+def _storable(text: str | None) -> str | None:
+    """What a job said of itself, which may be any text: SQLite refuses halves of surrogate pairs."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _keep_remains(connection: sqlite3.Connection, ends: list[_End], now: float) -> None:

@@ -63,6 +63,7 @@ async def batches(http: aiohttp.ClientSession) -> int:
         ("application/json", b'{"flow": "hello", "records": []}', "no record was given"),
         ("application/json", b'{"flow": "hello", "records": [""]}', "cannot use '' as a record id"),
         ("application/json", b'{"flow": "hello", "records": ["a\\u0000"]}', "none of them NUL"),
+        ("application/json", b'{"flow": "hello", "records": ["\\ud800"]}', "half of a surrogate pair"),
         ("application/json", b"[" * 100_000, "not JSON"),
         ("application/json", b"\xff\xfe", "not JSON"),
         (NDJSON, b"", "the request is empty"),

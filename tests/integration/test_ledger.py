@@ -139,6 +139,15 @@ async def test_what_ended_jobs_left_can_be_asked_for(ledger: Ledger) -> None:
     assert [event["kind"] for event in events] == ["batch.created", "job.failed", "job.failed", "batch.ended"]
 
 
+async def test_any_text_that_a_job_says_of_itself_can_be_recorded(ledger: Ledger) -> None:
+    half = BatchSpec("b", "f", "0" * 12, ({"name": "\ud800"},), 1, 1000)
+    await ledger.create(half, numbered(1), None)
+    (one,) = await take(ledger)
+    assert one.job.parameters == {"name": "\ud800"}
+    await ledger.settle([failed(one, "ValueError: \ud800\0")])
+    assert (await view(ledger)).get("causes") == [{"cause": "ValueError: \\ud800\0", "jobs": 1}]
+
+
 async def test_what_runs_when_a_daemon_dies_is_pending_again_at_once_and_has_used_no_attempt(
     tmp_path: Path, clock: HandMovedClock
 ) -> None:
