@@ -1,0 +1,3 @@
+from buttermilkd.cli.program import main
+
+main()

@@ -1,0 +1,177 @@
+"""``doctor``: what is wrong with this installation, and the mend."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from buttermilkd import __version__
+from buttermilkd.cli.output import print_json
+from buttermilkd.cli.session import Session, common_options
+from buttermilkd.client import Client
+from buttermilkd.config.locate import configured_state_dir, find_config
+from buttermilkd.errors import ButtermilkError, Exit
+
+TIMEOUT = 5.0
+CONFIG_CHECK_TIMEOUT = 60
+LEAST_FREE = 200 * 2**20
+"""Bytes that the ledger should have left to grow."""
+LEAST_PYTHON = (3, 11)
+LEAST_SQLITE = (3, 35)
+"""The first with RETURNING, which the ledger uses."""
+WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    ok: bool
+    detail: str
+    mend: str | None = None
+
+
+@click.command(short_help="Find what is wrong with this installation.")
+@common_options
+@click.pass_obj
+def doctor(session: Session) -> Exit:
+    """Check this installation, and say for each thing that is wrong how to mend it. Exit with 1 if anything is."""
+    findings = []
+    for finding in _examine(session):
+        findings.append(finding)
+        if not session.json:
+            _print(session, finding)
+    healthy = all(finding.ok for finding in findings)
+    if session.json:
+        print_json({"ok": healthy, "checks": [asdict(finding) for finding in findings]})
+    return Exit.OK if healthy else Exit.FAILURE
+
+
+def _print(session: Session, finding: Finding) -> None:
+    if session.animated(sys.stdout):
+        mark = click.style("✓", fg="green") if finding.ok else click.style("✗", fg="red")
+    else:
+        mark = "ok     " if finding.ok else "problem"
+    mend = f"; {finding.mend}" if finding.mend else ""
+    session.say(f"{mark} {finding.subject}: {finding.detail}{mend}")
+
+
+def _examine(session: Session) -> Iterator[Finding]:
+    yield _python()
+    yield _sqlite()
+    yield _configuration(session)
+    try:
+        yield _state(configured_state_dir(session.config, os.environ))
+    except ButtermilkError:
+        # The finding on the configuration says it already.
+        return
+    try:
+        client = session.client(TIMEOUT)
+        yield from _daemon(client)
+    except ButtermilkError as error:
+        yield Finding("daemon", ok=False, detail=str(error), mend=error.hint)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding(
+        "python",
+        ok=sys.version_info >= LEAST_PYTHON,
+        detail=f"{version} ({sys.executable})",
+        mend=None if sys.version_info >= LEAST_PYTHON else "install Python 3.11 or later",
+    )
+
+
+def _sqlite() -> Finding:
+    import sqlite3  # noqa: PLC0415 - no other command needs it
+
+    version = sqlite3.sqlite_version_info
+    if version < LEAST_SQLITE:
+        wanted = ".".join(map(str, LEAST_SQLITE))
+        return Finding("sqlite", ok=False, detail=sqlite3.sqlite_version, mend=f"install {wanted} or later")
+    first, last = WAL_RESET_BUG
+    note = ""
+    if first <= version <= last:
+        note = "; its WAL-reset bug does no harm here, since one connection alone commits and checkpoints"
+    return Finding("sqlite", ok=True, detail=f"{sqlite3.sqlite_version}{note}")
+
+
+def _configuration(session: Session) -> Finding:
+    """The daemon's own judgement, which knows every key; it is too slow to import into this program."""
+    try:
+        found = find_config(session.config, os.environ)
+    except ButtermilkError as error:
+        return Finding("configuration", ok=False, detail=str(error), mend=error.hint)
+    arguments = ["--config", str(found)] if found else []
+    try:
+        check = subprocess.run(
+            [sys.executable, "-m", "buttermilkd", "--check-config", *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CONFIG_CHECK_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("configuration", ok=False, detail=f"cannot be checked: {error}")
+    name = str(found) if found else "no file, so the defaults"
+    if check.returncode == Exit.OK:
+        return Finding("configuration", ok=True, detail=name)
+    problems = [
+        line for line in check.stderr.splitlines() if line and not line.startswith(("error:", "hint:"))
+    ]
+    detail = (
+        "; ".join(problems) or check.stderr.strip().splitlines()[-1:] or [f"exit status {check.returncode}"]
+    )
+    return Finding(
+        "configuration",
+        ok=False,
+        detail=detail if isinstance(detail, str) else detail[0],
+        mend="correct it, and try again with buttermilkd --check-config",
+    )
+
+
+def _state(directory: Path) -> Finding:
+    """Room for the ledger, at the directory or where it would be made."""
+    place = directory
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    detail = f"{directory}, {free // 2**20:,} MiB free"
+    if free < LEAST_FREE:
+        mend = "make room: the ledger stops when its disk is full"
+        return Finding("state", ok=False, detail=detail, mend=mend)
+    if place.stat().st_uid == os.geteuid() and not os.access(place, os.W_OK | os.X_OK):
+        return Finding("state", ok=False, detail=f"{place} is not writable", mend=f"chmod u+rwx {place}")
+    return Finding("state", ok=True, detail=detail)
+
+
+def _daemon(client: Client) -> Iterator[Finding]:
+    status = client.status()
+    yield Finding("daemon", ok=True, detail=f"answers on {client.socket}; {status['sentence']}")
+    same = status["version"] == __version__
+    yield Finding(
+        "version",
+        ok=same,
+        detail=f"buttermilkctl {__version__}, daemon {status['version']}",
+        mend=None if same else "restart the daemon: systemctl restart buttermilkd",
+    )
+    flows = client.flows()["flows"]
+    if not flows:
+        mend = "add a [flows.NAME] to the configuration"
+        yield Finding("flows", ok=False, detail="none is configured", mend=mend)
+    for flow in flows:
+        yield Finding(
+            f"flow {flow['name']}",
+            ok=flow["can_run"],
+            detail=flow["problem"] or flow["runs"],
+            mend=None
+            if flow["can_run"]
+            else "correct the flow or install what it needs; then restart the daemon",
+        )

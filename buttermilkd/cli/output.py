@@ -1,0 +1,91 @@
+"""Tables and JSON on standard output."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from buttermilkd.cli.session import Session
+
+STATUSES = {
+    "pending": "yellow",
+    "running": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+}
+"""Each status and its colour. Written out here, so that no command has to import the domain for it."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    title: str
+    right: bool = False
+    """Aligned to the right, as numbers are."""
+
+
+def print_json(value: Any) -> None:
+    """The one document of ``--json``; indented where a person reads it."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, with escapes for what would steer a terminal: record ids are any text."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def status_word(status: str) -> str:
+    return click.style(status, fg=STATUSES.get(status))
+
+
+def print_table(session: Session, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Aligned columns; on a terminal they fold to its width.
+
+    A cell under ``STATUS`` is coloured.
+    """
+    cleaned = [[visible(cell) for cell in row] for row in rows]
+    if session.animated(sys.stdout):
+        _print_rich(session, columns, cleaned)
+    else:
+        _print_plain(session, columns, cleaned)
+
+
+def _print_plain(session: Session, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    table = [[column.title for column in columns], *rows]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    for number, row in enumerate(table):
+        cells = [
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ]
+        if number:
+            cells = [
+                cell.replace(word, status_word(word), 1) if column.title == "STATUS" else cell
+                for cell, word, column in zip(cells, row, columns, strict=True)
+            ]
+        session.say("  ".join(cells).rstrip())
+
+
+def _print_rich(session: Session, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    # Imported here because it takes longer than all the rest, and only a terminal needs it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(
+            *(
+                Text(cell, STATUSES.get(cell, "") if column.title == "STATUS" else "")
+                for cell, column in zip(row, columns, strict=True)
+            )
+        )
+    Console(file=sys.stdout, no_color=not session.colored(sys.stdout), highlight=False).print(table)

@@ -1,0 +1,133 @@
+"""``status``: the daemon, a batch or a job."""
+
+import json
+from typing import Any
+
+import click
+
+from buttermilkd import __version__
+from buttermilkd.cli.identifiers import complete_ids
+from buttermilkd.cli.output import print_json, status_word, visible
+from buttermilkd.cli.progress import counts, done, follow, has_ended, outlook, percent
+from buttermilkd.cli.session import Session, common_options
+from buttermilkd.cli.times import ago, between, span
+from buttermilkd.messages import BatchView, JobView, ReporterView, StatusView
+
+MOST_SHOWN = 500
+
+
+@click.command(short_help="Show the daemon, a batch or a job.")
+@click.argument("item", metavar="[BATCH|JOB]", required=False, shell_complete=complete_ids)
+@click.option("--follow", "follows", is_flag=True, help="Show a batch's progress until it has ended.")
+@common_options
+@click.pass_obj
+def status(session: Session, item: str | None, *, follows: bool) -> None:
+    """Show a batch or a job or, without an id, the daemon: idle, or why not."""
+    client = session.client()
+    is_batch = item is not None and "." not in item
+    if follows and not is_batch:
+        raise click.UsageError("--follow takes the id of a batch")
+    if item is None:
+        daemon = client.status()
+        print_json(daemon) if session.json else _print_daemon(session, daemon)
+    elif is_batch:
+        batch = follow(session, client, item) if follows else client.batch(item)
+        print_json(batch) if session.json else _print_batch(session, batch)
+    else:
+        job = client.job(item)
+        print_json(job) if session.json else _print_job(session, job)
+
+
+def _print_daemon(session: Session, daemon: StatusView) -> None:
+    color = "green" if daemon["idle"] else "yellow"
+    session.say(f"{click.style('●', fg=color)} {visible(daemon['sentence'])}")
+    paused = ", ".join(name for name in daemon["paused"] if name != "*")
+    if "*" in daemon["paused"]:
+        session.say("  paused: every flow (buttermilkctl resume)")
+    elif paused:
+        session.say(f"  paused: {paused}")
+    queue = daemon["queue"]
+    session.say(f"  queue: {queue['kind']}, {queue['pending']:,} pending, {queue['running']:,} running")
+    session.say(f"  running: {len(daemon['running'])} of {daemon['concurrency']} at once")
+    for job in daemon["running"]:
+        took = between(job["started_at"], None)
+        session.say(f"    {job['job_id']}  {job['flow']}  {visible(job['record_id'])}  for {took}")
+    if not daemon["reporters"]:
+        session.say("  web servers: none reports its activity")
+    for reporter in daemon["reporters"]:
+        session.say(f"  web server {_reporter(reporter)}")
+    session.say(
+        f"  buttermilkd {daemon['version']} on {daemon['host']}, pid {daemon['pid']}, "
+        f"up {between(daemon['started_at'], None)}"
+    )
+    if daemon["version"] != __version__:
+        session.note(
+            f"buttermilkctl is version {__version__} and the daemon {daemon['version']}: restart it after an update"
+        )
+
+
+def _reporter(reporter: ReporterView) -> str:
+    pid = f" (pid {reporter['pid']})" if reporter["pid"] is not None else ""
+    silent = "; silent, so taken for busy" if reporter["stale"] else ""
+    return (
+        f"{visible(reporter['app'])}{pid}: {reporter['requests']} requests in flight, "
+        f"{reporter['websockets']} websockets, last active {span(reporter['idle_seconds'])} ago{silent}"
+    )
+
+
+def _print_batch(session: Session, batch: BatchView) -> None:
+    title = click.style(batch["batch_id"], bold=True)
+    session.say(f"{title}  {batch['flow']}  {status_word(batch['status'])}")
+    session.say(
+        f"  {done(batch):,} of {batch['total']:,} jobs have ended ({percent(batch)} %): {counts(batch)}"
+    )
+    times = [f"created {ago(batch['created_at'])}"]
+    if batch["started_at"]:
+        verb = "took" if has_ended(batch) else "has run for"
+        times.append(f"{verb} {between(batch['started_at'], batch['ended_at'])}")
+    session.say(f"  {', '.join(times)}")
+    if sentence := outlook(batch):
+        session.say(f"  {sentence}")
+    if batch["seed"] is not None:
+        session.say(f"  shuffled with seed {batch['seed']}")
+    if batch["duplicates"]:
+        session.say(f"  {batch['duplicates']:,} records were given more than once, and dropped")
+    for cause in batch.get("causes", []):
+        session.say(f"  {cause['jobs']:,} failed: {visible(cause['cause'])}")
+    if batch["failed"]:
+        session.advise(f"what failed: buttermilkctl jobs {batch['batch_id']} --status failed")
+
+
+def _print_job(session: Session, job: JobView) -> None:
+    title = click.style(job["job_id"], bold=True)
+    session.say(f"{title}  {job['flow']}  {status_word(job['status'])}")
+    session.say(f"  record: {visible(job['record_id'])}")
+    if job["parameters"]:
+        session.say(f"  parameters: {_shown(job['parameters'])}")
+    session.say(f"  attempt {job['attempt']}{_extras(job)}")
+    if job["started_at"]:
+        host = f" on {job['host']}" if job["host"] else ""
+        session.say(
+            f"  started {ago(job['started_at'])}, took {between(job['started_at'], job['ended_at'])}{host}"
+        )
+    if job["due_at"] and job["status"] == "pending":
+        session.say(f"  not before {job['due_at']}")
+    if job["error"]:
+        session.say(f"  error: {visible(job['error'][:MOST_SHOWN])}")
+        session.advise(f"what it printed: buttermilkctl logs {job['job_id']}")
+    if job["result"] is not None:
+        session.say(f"  result: {_shown(job['result'])}")
+
+
+def _extras(job: JobView) -> str:
+    words = [
+        f"{number} {name}"
+        for name, number in (("interruptions", job["interruptions"]), ("deferrals", job["deferrals"]))
+        if number
+    ]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _shown(value: Any) -> str:
+    text = visible(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
