@@ -213,7 +213,7 @@ def _keep_fault(connection: sqlite3.Connection, end: _End, now: float) -> None:
         end.columns,
     )
     again = f"; tried again in {end.columns['due'] - now:.0f} s" if end.event is Event.RETRY else ""
-    text = f"attempt {end.job.attempt} {end.outcome.ending}: {end.outcome.cause}{again}"
+    text = f"attempt {end.job.attempt} {end.outcome.ending}: {end.columns['cause']}{again}"
     kind = "job.failed" if end.event is Event.FAIL else "job.retried"
     events.record(connection, now, kind, text, end.job.batch_id, end.job.job_id)
 
