@@ -1,0 +1,1 @@
+"""Flows to try the daemon with, over input that every machine has."""
