@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Protocol
 
 from buttermilkd.bell import Bell, first_of
 from buttermilkd.clock import Clock
@@ -15,8 +15,6 @@ from buttermilkd.retries import RetryLimits, decide
 
 logger = logging.getLogger(__name__)
 
-MOST_UNSETTLED = 4096
-"""Nothing more is taken while this many ended jobs wait to be recorded: the disk is full, for example."""
 LONGEST_PAUSE = 30.0
 """Seconds between two tries to record what cannot be recorded."""
 
@@ -71,42 +69,45 @@ class Dispatcher:
         self._ended: list[tuple[Taken, Outcome]] = []
         self._something_ended = asyncio.Event()
         self._settled = Bell()
-        self._room_grew = Bell()
-        runner.on_room = self._room_grew.ring
+        self._news = Bell()
+        """Rings when more may be taken than before: intake waits for it."""
+        runner.on_room = self._news.ring
         self._refused: set[str] = set()
         self._awaited: dict[str, Outcome | None] = {}
         self.draining = False
         self.trouble: str | None = None
-        """Why ends cannot be recorded at present."""
+        """Why ends cannot be recorded at present; nothing is taken meanwhile."""
 
     async def run(self) -> None:
         """Run until cancelled; ``drain`` first, so that nothing is left unrecorded."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._intake(), name="intake")
             tasks.create_task(self._settlement(), name="settlement")
-            tasks.create_task(self._recall_when_closed(), name="recall")
+            tasks.create_task(self._follow_gate(), name="gate")
 
     # Intake
 
     async def _intake(self) -> None:
-        bells = (self._gate.changed, self._room_grew, self._settled)
         while True:
-            seen = [bell.ring_count for bell in bells]
+            seen = self._news.ring_count
             limit, rooms = self._room(), self._runner.rooms()
-            asked = limit > 0 and bool(rooms)
-            if asked and (taken := await self._take(rooms, limit)):
+            if limit <= 0 or not rooms:
+                await self._news.heard(seen)
+            elif taken := await self._take(rooms, limit):
                 self._begin(taken)
-                continue
-            news: list[Coroutine[Any, Any, None]] = [
-                bell.heard(count) for bell, count in zip(bells, seen, strict=True)
-            ]
-            await first_of([*news, self._queue.arrival()] if asked else news)
+            else:
+                await first_of([self._news.heard(seen), self._queue.arrival()])
 
     def _room(self) -> int:
-        """How many more jobs may be taken now."""
-        if not self._gate.is_open or self.draining or len(self._ended) >= MOST_UNSETTLED:
+        """How many more jobs may be taken now.
+
+        An ended job keeps its place until its end has been handed to the queue. The queue carries calls out in
+        their order, so no job begins before the end of the one whose place it takes is durable: a
+        crash repeats no more jobs than may run at once.
+        """
+        if not self._gate.is_open or self.draining or self.trouble is not None:
             return 0
-        room = self._runner.room()
+        room = self._runner.room() - len(self._ended)
         allowance = self._gate.allowance()
         return room if allowance is None else min(room, allowance - len(self._running))
 
@@ -130,11 +131,12 @@ class Dispatcher:
             else:
                 self._runner.start(job, self._end)
 
-    async def _recall_when_closed(self) -> None:
+    async def _follow_gate(self) -> None:
         while True:
             seen = self._gate.changed.ring_count
             if not self._gate.is_open:
                 self._runner.recall()
+            self._news.ring()
             await self._gate.changed.heard(seen)
 
     # Settlement
@@ -150,10 +152,12 @@ class Dispatcher:
             await self._something_ended.wait()
             self._something_ended.clear()
             ended, self._ended = self._ended, []
+            self._news.ring()  # intake goes on once this loop waits: behind the settlement, not beside it
             await self._record([self._decide(taken, outcome) for taken, outcome in ended])
             for taken, _ in ended:
                 del self._running[taken.job.job_id]
             self._settled.ring()
+            self._news.ring()
 
     def _decide(self, taken: Taken, outcome: Outcome) -> Settlement:
         job = taken.job

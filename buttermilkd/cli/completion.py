@@ -12,13 +12,13 @@ from buttermilkd.cli.session import Session, common_options
 @common_options
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    r"""Print a script to be sourced by SHELL.
+    """Print a script to be sourced by SHELL.
 
     \b
     bash: buttermilkctl completion bash > ~/.local/share/bash-completion/completions/buttermilkctl
     zsh:  buttermilkctl completion zsh > a folder of $fpath, as _buttermilkctl
     fish: buttermilkctl completion fish > ~/.config/fish/completions/buttermilkctl.fish
-    """
+    """  # noqa: D301 - click wants the control character itself: it keeps lines apart
     maker = get_completion_class(shell)
     if maker is None:
         raise click.UsageError(f"there is no completion for {shell}")

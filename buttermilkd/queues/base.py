@@ -17,7 +17,11 @@ class Depth:
 
 
 class Queue(Protocol):
-    """Jobs that wait. Every method may be cancelled at any moment without losing a job."""
+    """Jobs that wait. Every method may be cancelled at any moment without losing a job.
+
+    Calls are carried out in the order in which they were made: what a later ``take`` returns was taken after
+    an earlier ``settle`` became durable.
+    """
 
     kind: str
     """``local`` or ``pubsub``."""

@@ -70,11 +70,17 @@ class HandRunner:
 
 
 class BrokenQueue(MemoryQueue):
-    """Cannot record while its disk is full."""
+    """Cannot record while its disk is full, and takes its time while it is slow."""
 
     full = False
 
+    def __init__(self, clock: HandMovedClock) -> None:
+        super().__init__(clock)
+        self.disk = asyncio.Event()
+        self.disk.set()
+
     async def settle(self, settlements: Sequence[Settlement]) -> None:
+        await self.disk.wait()
         if self.full:
             raise StorageError("cannot use the ledger: database or disk is full")
         await super().settle(settlements)
@@ -177,6 +183,38 @@ async def test_an_end_that_cannot_be_recorded_is_kept_and_recorded_later(scene: 
     await scene.clock.advance(1.0)
     assert scene.status("b.1") is Status.COMPLETED
     assert scene.dispatcher.trouble is None
+
+
+async def test_nothing_is_taken_while_ends_cannot_be_recorded(scene: Scene) -> None:
+    scene.gate.set(is_open=True)
+    scene.queue.add("b", "f", ["x", "y", "z"])
+    await settle_loop()
+    scene.queue.full = True
+    scene.runner.end("b.1")
+    await settle_loop()
+    scene.runner.end("b.2")
+    await settle_loop()
+    assert len(scene.runner.begun) <= 3
+    scene.queue.full = False
+    await scene.clock.advance(1.0)
+    assert scene.status("b.2") is Status.COMPLETED
+    assert scene.runner.begun == ["b.1", "b.2", "b.3"]
+
+
+async def test_no_job_takes_the_place_of_one_whose_end_has_not_been_handed_to_the_queue(scene: Scene) -> None:
+    scene.gate.set(is_open=True)
+    scene.queue.add("b", "f", ["x", "y", "z", "u"])
+    await settle_loop()
+    scene.queue.disk.clear()
+    scene.runner.end("b.1")
+    await settle_loop()
+    assert scene.runner.begun == ["b.1", "b.2", "b.3"]
+    scene.runner.end("b.2")
+    await settle_loop()
+    assert scene.runner.begun == ["b.1", "b.2", "b.3"]
+    scene.queue.disk.set()
+    await settle_loop()
+    assert scene.runner.begun == ["b.1", "b.2", "b.3", "b.4"]
 
 
 async def test_stopping_jobs_answers_with_their_durable_outcomes(scene: Scene) -> None:
