@@ -165,9 +165,9 @@ class Batches:
         """
         self._dispatcher.refuse(batch_id)
         try:
-            ended = await self._ledger.begin_cancel(batch_id)
+            key, ended = await self._ledger.begin_cancel(batch_id)
             async with asyncio.TaskGroup() as tasks:
-                dropping = tasks.create_task(self._ledger.finish_cancels())
+                dropping = tasks.create_task(self._ledger.finish_cancel(key))
                 running = self._dispatcher.running_ids.get(batch_id, [])
                 stopping = tasks.create_task(self._dispatcher.stop(running, now=now))
         finally:

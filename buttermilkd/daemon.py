@@ -17,7 +17,7 @@ from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.dispatcher import Dispatcher
-from buttermilkd.errors import MisconfiguredError
+from buttermilkd.errors import ButtermilkError, MisconfiguredError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.sockets import listening
 from buttermilkd.idle.activity import ActivityServer
@@ -55,6 +55,7 @@ async def run(settings: Settings) -> None:
             "dispatcher": services.dispatcher.run(),
             "gate events": _record_transitions(services),
             "demand": _watch_demand(services),
+            "stopped batches": _finish_stops(services),
         }
         running = [
             tasks.create_task(_supervised(name, service), name=name) for name, service in named.items()
@@ -86,11 +87,9 @@ async def _drained(services: Services, stop: "asyncio.Queue[signal.Signals]") ->
     running = len(services.dispatcher.running)
     patience = services.settings.daemon.drain_timeout
     logger.info("stopping on %s: %d jobs run, waiting up to %.0f s for them", number.name, running, patience)
-    impatient = asyncio.Event()
 
     async def hurry() -> None:
         await stop.get()
-        impatient.set()
         await services.dispatcher.drain(0.0)
 
     await first_of([services.dispatcher.drain(patience), hurry()])
@@ -104,8 +103,22 @@ async def _record_transitions(services: Services) -> None:
         if gate.is_open != was:
             was = gate.is_open
             kind = "gate.opened" if was else "gate.closed"
-            await services.ledger.record(kind, gate.verdict.sentence)
+            try:
+                await services.ledger.record(kind, gate.verdict.sentence)
+            except ButtermilkError as error:
+                logger.error("cannot record that the gate has moved: %s", error)  # noqa: TRY400
         await gate.changed.heard(seen)
+
+
+async def _finish_stops(services: Services) -> None:
+    """Cancel what is left of batches that a failure stopped, beside everything else."""
+    while True:
+        seen = services.ledger.stops.ring_count
+        try:
+            await services.ledger.finish_stops()
+        except ButtermilkError as error:
+            logger.error("cannot cancel the rest of a stopped batch: %s", error)  # noqa: TRY400
+        await services.ledger.stops.heard(seen)
 
 
 async def _watch_demand(services: Services) -> None:
@@ -113,8 +126,11 @@ async def _watch_demand(services: Services) -> None:
     ledger = services.ledger
     while True:
         work, changes = ledger.work.ring_count, ledger.changes.ring_count
-        depth = await services.queue.depth()
-        services.gate.waiting = depth.pending + depth.running > 0
+        try:
+            depth = await services.queue.depth()
+            services.gate.waiting = depth.pending + depth.running > 0
+        except ButtermilkError as error:
+            logger.error("cannot tell whether anything waits: %s", error)  # noqa: TRY400
         await first_of([ledger.work.heard(work), ledger.changes.heard(changes)])
 
 

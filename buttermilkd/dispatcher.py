@@ -73,7 +73,8 @@ class Dispatcher:
         """Rings when more may be taken than before: intake waits for it."""
         runner.on_room = self._news.ring
         self._refused: set[str] = set()
-        self._awaited: dict[str, Outcome | None] = {}
+        self._awaited: list[dict[str, Outcome | None]] = []
+        self._taking = asyncio.Lock()
         self.draining = False
         self.trouble: str | None = None
         """Why ends cannot be recorded at present; nothing is taken meanwhile."""
@@ -93,9 +94,7 @@ class Dispatcher:
             limit, rooms = self._room(), self._runner.rooms()
             if limit <= 0 or not rooms:
                 await self._news.heard(seen)
-            elif taken := await self._take(rooms, limit):
-                self._begin(taken)
-            else:
+            elif not await self._take(rooms, limit):
                 await first_of([self._news.heard(seen), self._queue.arrival()])
 
     def _room(self) -> int:
@@ -111,13 +110,17 @@ class Dispatcher:
         allowance = self._gate.allowance()
         return room if allowance is None else min(room, allowance - len(self._running))
 
-    async def _take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
+    async def _take(self, rooms: Mapping[str, int], limit: int) -> bool:
+        """Take and begin; whether it is worth to ask again at once."""
         try:
-            return await self._queue.take(rooms, limit)
+            async with self._taking:
+                taken = await self._queue.take(rooms, limit)
+                self._begin(taken)
         except ButtermilkError as error:
             logger.error("cannot take jobs: %s; trying again in %.0f s", error, LONGEST_PAUSE)  # noqa: TRY400
             await self._clock.sleep(LONGEST_PAUSE)
-            return []
+            return True
+        return bool(taken)
 
     def _begin(self, taken: Iterable[Taken]) -> None:
         """Start what was taken, or give it straight back where the gate has closed meanwhile."""
@@ -143,8 +146,9 @@ class Dispatcher:
 
     def _end(self, job: Job, outcome: Outcome) -> None:
         self._ended.append((self._running[job.job_id], outcome))
-        if job.job_id in self._awaited:
-            self._awaited[job.job_id] = outcome
+        for outcomes in self._awaited:
+            if job.job_id in outcomes:
+                outcomes[job.job_id] = outcome
         self._something_ended.set()
 
     async def _settlement(self) -> None:
@@ -155,7 +159,9 @@ class Dispatcher:
             self._news.ring()  # intake goes on once this loop waits: behind the settlement, not beside it
             await self._record([self._decide(taken, outcome) for taken, outcome in ended])
             for taken, _ in ended:
-                del self._running[taken.job.job_id]
+                # A job given back may have been taken anew the moment that it was recorded.
+                if self._running.get(taken.job.job_id) is taken:
+                    del self._running[taken.job.job_id]
             self._settled.ring()
             self._news.ring()
 
@@ -202,11 +208,14 @@ class Dispatcher:
         One that ended by itself meanwhile has the outcome that it would have had.
         """
         wanted = self._running.keys() & job_ids
-        self._awaited.update(dict.fromkeys(wanted))
-        await self._runner.stop(wanted, Ending.CANCELLED, now=now)
-        await self._until_settled(wanted)
-        outcomes = [self._awaited.pop(job_id, None) for job_id in wanted]
-        return [outcome for outcome in outcomes if outcome is not None]
+        outcomes: dict[str, Outcome | None] = dict.fromkeys(wanted)
+        self._awaited.append(outcomes)
+        try:
+            await self._runner.stop(wanted, Ending.CANCELLED, now=now)
+            await self._until_settled(wanted)
+        finally:
+            self._awaited = [one for one in self._awaited if one is not outcomes]
+        return [outcome for outcome in outcomes.values() if outcome is not None]
 
     def refuse(self, subject: str) -> None:
         """Neither begin nor retry jobs of this batch, or this job: it is being cancelled."""
@@ -222,7 +231,8 @@ class Dispatcher:
     async def drain(self, patience: float) -> None:
         """Begin nothing more; wait ``patience`` seconds for what runs; give the rest back; record it all."""
         self.draining = True
-        self._runner.recall()
+        async with self._taking:  # what is being taken right now is given back
+            self._runner.recall()
         await first_of([self._until_settled(set(self._running)), self._clock.sleep(patience)])
         await self._runner.stop(list(self._running), Ending.GIVEN_BACK)
         await self._until_settled(set(self._running))

@@ -13,6 +13,8 @@ from buttermilkd.errors import ConflictError, InvalidRequestError
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 JOB_ID = re.compile(rf"({BATCH_ID.pattern})\.([1-9][0-9]{{0,11}})")
 FLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+MOST_VARIANTS = 10_000
+"""Of one batch."""
 MAX_RECORD_ID = 4096
 """Characters in a record id; it may be any other text."""
 
@@ -185,9 +187,15 @@ def expand_variants(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], ...]
     Raises:
         InvalidRequestError: a list is empty, which would make a batch of nothing.
     """
+    variants = 1
     for name, value in parameters.items():
         if isinstance(value, list) and not value:
             raise InvalidRequestError(f"cannot expand parameter {name!r}: its list of values is empty")
+        variants *= len(value) if isinstance(value, list) else 1
+    if variants > MOST_VARIANTS:
+        raise InvalidRequestError(
+            f"cannot expand the parameters: they make {variants:,} variants, and {MOST_VARIANTS:,} is the most"
+        )
     choices = [value if isinstance(value, list) else [value] for value in parameters.values()]
     return tuple(dict(zip(parameters, combination, strict=True)) for combination in product(*choices))
 
@@ -200,7 +208,7 @@ def batch_status(counts: Mapping[Status, int], *, started: bool, cancelled: bool
     """
     if counts[Status.PENDING] or counts[Status.RUNNING]:
         return Status.RUNNING if started else Status.PENDING
-    if cancelled:
+    if cancelled or counts[Status.CANCELLED] == sum(counts.values()):
         return Status.CANCELLED
     return Status.FAILED if counts[Status.FAILED] else Status.COMPLETED
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from buttermilkd.jobs import Ending, Event, Job, Outcome
 
+LONGEST_WAIT = 30 * 86_400.0
+"""Seconds that a job may ask to wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
@@ -56,7 +59,9 @@ def decide(outcome: Outcome, job: Job, limits: RetryLimits, jitter: float) -> De
         if deferrals > limits.max_deferrals:
             return Decision(Event.FAIL)
         asked = outcome.retry_after
-        return Decision(Event.RETRY, backoff(limits, deferrals, jitter) if asked is None else max(0.0, asked))
+        if asked is None or not asked >= 0.0:  # NaN compares false
+            return Decision(Event.RETRY, backoff(limits, deferrals, jitter))
+        return Decision(Event.RETRY, min(asked, LONGEST_WAIT))
     failures = job.attempt - job.deferrals
     if failures > limits.max_retries:
         return Decision(Event.FAIL)

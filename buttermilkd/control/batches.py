@@ -86,7 +86,7 @@ async def _read_create(request: web.Request) -> tuple[CreateBatch, list[str] | N
     head: CreateBatch | None = None
     records: list[str] = []
     async for lines in _line_groups(request):
-        digest.update(b"\n".join(lines))
+        digest.update(b"\n".join(lines) + b"\n")  # the same however it arrives
         if head is None:
             head = CreateBatch.parse(parse(lines.pop(0)))
         records += _strings(lines)

@@ -113,12 +113,13 @@ def discard(connection: sqlite3.Connection, staged: Staged) -> bool:
     """Remove a portion of a batch that was never activated; whether anything is left of it."""
     removed = connection.execute(
         """DELETE FROM jobs WHERE id IN
-           (SELECT id FROM jobs WHERE id >= ? AND batch = ? ORDER BY id LIMIT ?)""",
+           (SELECT jobs.id FROM jobs JOIN batches ON batches.key = jobs.batch AND phase = 'staged'
+            WHERE jobs.id >= ? AND batch = ? ORDER BY jobs.id LIMIT ?)""",
         (staged.first_job, staged.key, PORTION),
     ).rowcount
     if removed == PORTION:
         return True
-    connection.execute("DELETE FROM batches WHERE key = ?", (staged.key,))
+    connection.execute("DELETE FROM batches WHERE key = ? AND phase = 'staged'", (staged.key,))
     return False
 
 
@@ -128,8 +129,8 @@ def staged(connection: sqlite3.Connection) -> list[Staged]:
     return [Staged(row["key"], row["first_job"]) for row in rows]
 
 
-def begin_cancel(connection: sqlite3.Connection, batch_id: str, now: float) -> int:
-    """From this commit on nothing of the batch is taken; how many of its jobs have ended already.
+def begin_cancel(connection: sqlite3.Connection, batch_id: str, now: float) -> tuple[int, int]:
+    """From this commit on nothing of the batch is taken; its key, and how many of its jobs have ended already.
 
     Raises:
         NotFoundError: there is no such batch.
@@ -152,41 +153,41 @@ def begin_cancel(connection: sqlite3.Connection, batch_id: str, now: float) -> i
     if changed:
         events.record(connection, now, "batch.cancelled", "cancelled by its users", batch_id)
     ended: int = row["completed"] + row["failed"] + row["cancelled"]
-    return ended
+    return row["key"], ended
 
 
+_CANCELLED = "the batch was cancelled"
+_FAILED = "another job of the batch failed, and its error policy is stop"
 _CANCEL = "UPDATE jobs SET status = 'cancelled', due = NULL, ended_at = :now, error = :why"
 _CANCEL_DUE = f"""{_CANCEL} WHERE id IN
     (SELECT id FROM jobs WHERE batch = :batch AND due IS NOT NULL LIMIT :portion)"""
 _CANCEL_FRESH = f"{_CANCEL} WHERE id >= :next AND id < :end AND status = 'pending'"
 
 
-def cancel_portion(connection: sqlite3.Connection, batch: int, why: str, now: float) -> int:
-    """Cancel up to ``PORTION`` waiting jobs of a stopping batch; how many. 0: none is left."""
+def cancel_portion(connection: sqlite3.Connection, batch: int, now: float) -> tuple[int, bool]:
+    """Cancel up to ``PORTION`` waiting jobs of a stopping batch; how many, and whether any may be left."""
     row = connection.execute(
-        "SELECT next_job, first_job + total AS end FROM batches WHERE key = ?", (batch,)
+        "SELECT next_job, first_job + total AS end, cancelled_at FROM batches WHERE key = ?", (batch,)
     ).fetchone()
-    chosen = {
-        "now": now,
-        "why": why,
-        "batch": batch,
-        "portion": PORTION,
-        "next": row["next_job"],
-        "end": row["end"],
-    }
+    why = _FAILED if row["cancelled_at"] is None else _CANCELLED
+    chosen = {"now": now, "why": why, "batch": batch, "portion": PORTION, "next": row["next_job"]}
     changed = connection.execute(_CANCEL_DUE, chosen).rowcount
-    if changed < PORTION and row["next_job"] < row["end"]:
+    left = changed == PORTION
+    if not left:
         stop = min(row["next_job"] + PORTION, row["end"])
         changed += connection.execute(_CANCEL_FRESH, chosen | {"end": stop}).rowcount
         connection.execute("UPDATE batches SET next_job = ? WHERE key = ?", (stop, batch))
+        left = stop < row["end"]
     count(connection, batch, Status.PENDING, TRANSITIONS[Event.CANCEL][1], changed)
     close_finished(connection, [batch], now)
-    return changed
+    return changed, left
 
 
-def stopping(connection: sqlite3.Connection) -> list[int]:
-    """Keys of batches whose waiting jobs are to be cancelled."""
-    return [row["key"] for row in connection.execute("SELECT key FROM batches WHERE phase = 'stopping'")]
+def stopping(connection: sqlite3.Connection, *, cancelled: bool) -> list[int]:
+    """Keys of batches whose waiting jobs are to be cancelled: after a failure, and with ``cancelled`` all."""
+    condition = "" if cancelled else "AND cancelled_at IS NULL"
+    rows = connection.execute(f"SELECT key FROM batches WHERE phase = 'stopping' {condition}")
+    return [row["key"] for row in rows]
 
 
 def cancel_job(connection: sqlite3.Connection, job: int, batch: int, now: float) -> bool:
@@ -208,7 +209,15 @@ def requeue(
     """Make up to ``PORTION`` ended jobs among these ids pending again, with all of their attempts.
 
     Returns how many, and the ids that are left to look at.
+
+    Raises:
+        ConflictError: the batch is being cancelled.
     """
+    row = connection.execute("SELECT batch_id, phase FROM batches WHERE key = ?", (batch,)).fetchone()
+    if row["phase"] == "stopping":
+        raise ConflictError(
+            f"cannot retry {row['batch_id']}: it is being cancelled", hint="wait until it has ended"
+        )
     marks = ", ".join("?" * len(statuses))
     rows = connection.execute(
         f"""SELECT id, status FROM jobs WHERE id >= ? AND id < ? AND status IN ({marks})
@@ -222,6 +231,7 @@ def requeue(
                            started_at = NULL, ended_at = NULL, error = NULL, cause = NULL WHERE id = ?""",
         [(row["id"],) for row in rows],
     )
+    connection.executemany("DELETE FROM logs WHERE job = ?", [(row["id"],) for row in rows])
     for status in statuses:
         count(connection, batch, status, Status.PENDING, sum(row["status"] == status for row in rows))
     _reopen(connection, batch, now)

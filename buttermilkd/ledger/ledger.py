@@ -11,7 +11,6 @@ from typing import Self, TypeVar
 
 from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
-from buttermilkd.errors import ConflictError
 from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.ledger import batches, claims, events, queries
 from buttermilkd.ledger.claims import Recovered
@@ -39,6 +38,8 @@ class Ledger:
         self._holds: frozenset[str] = frozenset()
         self.work = Bell()
         """Rings when there may be more to take."""
+        self.stops = Bell()
+        """Rings when a failure has stopped a batch: ``finish_stops`` is wanted."""
         self.changes = Bell()
         """Rings when a batch began, ended, or changed otherwise than by its jobs."""
 
@@ -70,7 +71,7 @@ class Ledger:
             await self._discard(left)
         now = self._clock.now()
         recovered = await self._writer.call(lambda db: claims.recover(db, most_interruptions, now))
-        await self.finish_cancels()
+        await self.finish_stops(cancelled=True)
         return recovered
 
     # Batches
@@ -117,26 +118,30 @@ class Ledger:
         while await self._writer.call(lambda db: batches.discard(db, staged)):
             pass
 
-    async def begin_cancel(self, batch_id: str) -> int:
-        """Stop giving out a batch's jobs; how many of them have ended already.
+    async def begin_cancel(self, batch_id: str) -> tuple[int, int]:
+        """Stop giving out a batch's jobs; its key, and how many of them have ended already.
 
         Raises:
-            ConflictError: it has ended.
+            NotFoundError, ConflictError: there is none, or it has ended.
         """
         now = self._clock.now()
         return await self._writer.call(lambda db: batches.begin_cancel(db, batch_id, now))
 
-    async def finish_cancels(self, why: str = "the batch was cancelled") -> int:
-        """Cancel the waiting jobs of all batches that are being stopped; how many."""
-        dropped = 0
-        for batch in await self._writer.call(batches.stopping):
-            key = batch
-            while count := await self._writer.call(
-                lambda db: batches.cancel_portion(db, key, why, self._clock.now())  # noqa: B023
-            ):
-                dropped += count
+    async def finish_cancel(self, batch: int) -> int:
+        """Cancel the waiting jobs of a batch that is being stopped; how many."""
+        dropped, left = 0, True
+        while left:
+            count, left = await self._writer.call(
+                lambda db: batches.cancel_portion(db, batch, self._clock.now())
+            )
+            dropped += count
         self.changes.ring()
         return dropped
+
+    async def finish_stops(self, *, cancelled: bool = False) -> None:
+        """The same for every batch that a failure stopped, and with ``cancelled`` for those that were cancelled."""
+        for batch in await self._writer.call(lambda db: batches.stopping(db, cancelled=cancelled)):
+            await self.finish_cancel(batch)
 
     async def cancel_job(self, job_id: str) -> bool:
         """Cancel one waiting job; whether it was still waiting. Raises NotFoundError."""
@@ -158,10 +163,6 @@ class Ledger:
             NotFoundError, ConflictError: there is none, or it is being cancelled.
         """
         row = await self.query(lambda db: queries.batch_row(db, batch_id))
-        if row["phase"] == "stopping":
-            raise ConflictError(
-                f"cannot retry {batch_id}: it is being cancelled", hint="wait until it has ended"
-            )
         jobs = range(row["first_job"], row["first_job"] + row["total"])
         return await self._requeue(row["key"], jobs, statuses)
 
@@ -199,7 +200,7 @@ class Ledger:
         if any(settlement.event in (Event.RETRY, Event.GIVE_BACK) for settlement in settlements):
             self.work.ring()
         if settled.stopping:
-            await self.finish_cancels("another job of the batch failed, and its error policy is stop")
+            self.stops.ring()
         if settled.ended:
             self.changes.ring()
 

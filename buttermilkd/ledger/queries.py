@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buttermilkd.errors import ConflictError, NotFoundError
-from buttermilkd.jobs import Status, split_job_id
+from buttermilkd.jobs import JOB_ID, Status, split_job_id
 from buttermilkd.ledger.views import batch_view, event_view, job_view, result_view
 from buttermilkd.messages import BatchesView, BatchView, CauseView, EventView, JobsView, JobView, ResultView
 
@@ -143,21 +143,22 @@ def results(
 
 
 def log(connection: sqlite3.Connection, wanted: str) -> bytes:
-    """What the last attempt of a job that has ended printed. Raises NotFoundError."""
+    """What the last attempt of a job printed that has been recorded. Raises NotFoundError."""
+    job = job_row(connection, wanted)
     row = connection.execute(
-        "SELECT text FROM logs WHERE job = ? ORDER BY attempt DESC LIMIT 1",
-        (job_row(connection, wanted)["id"],),
+        "SELECT text FROM logs WHERE job = ? AND attempt = ?", (job["id"], job["attempt"])
     ).fetchone()
     return bytes(row["text"]) if row else b""
 
 
 def logs(connection: sqlite3.Connection, batch_id: str, after: int, limit: int) -> list[tuple[int, bytes]]:
-    """Job numbers of a batch and what their last attempts printed, of those that printed. Raises NotFoundError."""
+    """Numbers of a batch's ended jobs and what their last attempts printed, where they did. Raises NotFoundError."""
     row = batch_row(connection, batch_id)
     first = row["first_job"]
     rows = connection.execute(
-        """SELECT job, max(attempt), text FROM logs WHERE job >= ? AND job < ?
-           GROUP BY job ORDER BY job LIMIT ?""",
+        """SELECT job, text FROM logs JOIN jobs ON jobs.id = logs.job AND jobs.attempt = logs.attempt
+           WHERE job >= ? AND job < ? AND status IN ('completed', 'failed', 'cancelled')
+           ORDER BY job LIMIT ?""",
         (first + after, first + row["total"], limit),
     )
     return [(found["job"] - first + 1, bytes(found["text"])) for found in rows]
@@ -188,7 +189,7 @@ def matches(connection: sqlite3.Connection, prefix: str, limit: int = 20) -> lis
     if len(exact) != 1:
         return [f"{row['batch_id']}.{number}" for row in exact]
     batch_id, total = exact[0]["batch_id"], exact[0]["total"]
-    if number.isascii() and number.isdigit() and 1 <= int(number) <= total:
+    if JOB_ID.fullmatch(f"{batch_id}.{number}") and int(number) <= total:
         return [f"{batch_id}.{number}"]
     return [f"{batch_id}.{n}" for n in range(1, min(total, limit) + 1)] if not number else []
 

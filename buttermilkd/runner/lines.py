@@ -59,10 +59,14 @@ class LineChannel:
             for line in lines:
                 try:
                     message = json.loads(line.decode())
-                except ValueError:
+                except (ValueError, RecursionError):
+                    message = None
+                if not isinstance(message, dict):
                     self._refuse()
                     return
                 self._heard(message)
+                if self._connection is None:
+                    return
         if len(self._unread) > self._limit:
             self._refuse()
 

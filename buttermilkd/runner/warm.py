@@ -1,6 +1,7 @@
 """The daemon's side of one warm worker: which jobs it has, which of them it has begun, and what became of them."""
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from buttermilkd.runner.process import Exit, Process
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.spawner import Spawner
 from buttermilkd.runner.timers import Timer, Timers
+
+logger = logging.getLogger(__name__)
 
 _RECALL_PATIENCE = 0.02
 """Seconds that a suspension waits for a worker to drop what was recalled."""
@@ -60,6 +63,7 @@ class WarmWorker:
         self._lines: LineChannel | None = None
         self._unsent: list[Mapping[str, Any]] = []
         self._recalls = 0
+        self._starting: Timer | None = None
         self._stopping: Timer | None = None
         self._noise = Noise(flow.name)
 
@@ -74,7 +78,7 @@ class WarmWorker:
         flow = self.flow
         ours, theirs = socket.socketpair()
         limit = 2 * flow.result_limit + 6 * flow.output_limit + _LINE_SLACK
-        self._lines = LineChannel(ours, limit, heard=self._heard, fail=self._fail, overlong=self.kill)
+        self._lines = LineChannel(ours, limit, heard=self._heard, fail=self._fail, overlong=self._misbehaved)
         with theirs:
             try:
                 self._process = spawner.spawn(
@@ -87,6 +91,8 @@ class WarmWorker:
             except OSError:
                 self._lines.close()
                 raise
+        if flow.timeout is not None:
+            self._starting = self._timers.after(flow.timeout, self._start_overdue)
 
     # Jobs
 
@@ -128,6 +134,14 @@ class WarmWorker:
         self._ended(call.attempt, outcome)
 
     def _heard(self, message: dict[str, Any]) -> None:
+        try:
+            self._understand(message)
+        except (TypeError, KeyError, AttributeError, ValueError):
+            logger.exception("a worker of flow %s sent what is no answer", self.flow.name)
+            self._misbehaved()
+        self._changed(self)
+
+    def _understand(self, message: dict[str, Any]) -> None:
         if "ending" in message:
             self._answered(message)
         elif "dropped" in message:
@@ -139,10 +153,10 @@ class WarmWorker:
             self._is_ready(is_async=message["ready"] == "async")
         elif "broken" in message:
             self._import_failed(message["broken"])
-        self._changed(self)
 
     def _is_ready(self, *, is_async: bool) -> None:
         self.ready = True
+        self._has_started()
         self._is_async = is_async
         self.handed.widen(self._calls_at_once if is_async else 1)
         for call in self.handed.begun.values():
@@ -173,6 +187,26 @@ class WarmWorker:
     def _import_failed(self, broken: dict[str, Any]) -> None:
         self.closing = self.broken = True
         self._fail_all(Outcome(Ending.FAILED, error=broken["error"], cause=broken["cause"]))
+
+    def _has_started(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
+
+    def _start_overdue(self) -> None:
+        self._starting = None
+        self.closing = self.broken = True
+        reason = f"its worker was not ready within the flow's timeout ({self.flow.timeout:g} s)"
+        self._fail_all(Outcome(Ending.FAILED, error=reason, cause=reason))
+        self.kill()
+
+    def _misbehaved(self) -> None:
+        """What executes is taken for the cause: nothing else writes to the worker's socket."""
+        self.closing = True
+        reason = "its worker sent what is no answer: does the job write to file descriptor 3?"
+        for job_id in list(self.handed.begun):
+            self._end(job_id, Outcome(Ending.FAILED, error=reason, cause=reason))
+        self.kill()
 
     def _fail_all(self, outcome: Outcome) -> None:
         for job_id in self.handed.ids():
@@ -254,6 +288,7 @@ class WarmWorker:
         self.closing = True
         if self._lines is not None:
             self._lines.close()
+        self._has_started()
         if self._stopping is not None:
             self._stopping.cancel()
         killed = self._process is not None and self._process.killed

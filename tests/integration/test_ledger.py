@@ -183,9 +183,10 @@ async def test_cancelling_drops_what_waits_and_leaves_what_runs_to_be_settled(le
     running = await take(ledger, 4)
     retried = Settlement(running[0], Event.RETRY, Outcome(Ending.FAILED, cause="x"), delay=60)
     await ledger.settle([retried, completed(running[1])])
-    assert await ledger.begin_cancel("b") == 1
+    key, ended = await ledger.begin_cancel("b")
+    assert ended == 1
     assert await take(ledger) == []
-    assert await ledger.finish_cancels() == count - 3
+    assert await ledger.finish_cancel(key) == count - 3
     assert (await view(ledger))["status"] == "running"
     cancel = Outcome(Ending.CANCELLED)
     await ledger.settle([Settlement(one, Event.CANCEL, cancel) for one in running[2:]])
@@ -213,11 +214,15 @@ async def test_a_cancel_that_a_dead_daemon_began_is_finished_by_the_next(ledger:
 async def test_a_failure_stops_a_batch_whose_error_policy_says_so(ledger: Ledger) -> None:
     await ledger.create(spec(records=5, error_policy="stop"), numbered(5), None)
     one, two = await take(ledger, 2)
+    rung = ledger.stops.ring_count
     await ledger.settle([failed(one)])
     assert await take(ledger) == []
+    assert ledger.stops.ring_count == rung + 1
+    await ledger.finish_stops()
     assert (await view(ledger))["cancelled"] == 3
     retry = Settlement(two, Event.RETRY, Outcome(Ending.FAILED, cause="x"), delay=60)
     await ledger.settle([retry])
+    await ledger.finish_stops()
     found = await view(ledger)
     assert (found["status"], found["failed"], found["cancelled"]) == ("failed", 1, 4)
 
@@ -228,8 +233,8 @@ async def test_failed_and_cancelled_jobs_run_again_with_all_of_their_attempts(le
     assert one is not None
     assert two is not None
     await ledger.settle([completed(one), failed(two)])
-    await ledger.begin_cancel("b")
-    await ledger.finish_cancels()
+    key, _ = await ledger.begin_cancel("b")
+    await ledger.finish_cancel(key)
     assert await ledger.requeue_batch("b", (Status.FAILED,)) == 1
     assert await ledger.requeue_batch("b", (Status.FAILED, Status.CANCELLED)) == 1
     again = await take(ledger)
@@ -237,6 +242,44 @@ async def test_failed_and_cancelled_jobs_run_again_with_all_of_their_attempts(le
     await ledger.settle([completed(job) for job in again])
     assert (await view(ledger))["status"] == "completed"
     assert await counters_agree(ledger)
+
+
+async def test_a_cancel_counts_its_own_batch_alone_and_reaches_past_jobs_cancelled_one_by_one(
+    ledger: Ledger,
+) -> None:
+    count = PORTION + 5
+    await ledger.create(spec("other"), numbered(3), None)
+    await ledger.create(spec(records=count), numbered(count), None)
+    for n in range(1, 6):
+        await ledger.cancel_job(f"b.{n}")
+    other, _ = await ledger.begin_cancel("other")
+    key, ended = await ledger.begin_cancel("b")
+    assert (ended, await ledger.finish_cancel(key), await ledger.finish_cancel(other)) == (5, PORTION, 3)
+    job = await ledger.query(lambda db: queries.job(db, f"b.{count}", "here"))
+    assert (job["status"], job["error"]) == ("cancelled", "the batch was cancelled")
+    assert await counters_agree(ledger)
+
+
+async def test_what_a_requeued_job_printed_before_is_forgotten(ledger: Ledger) -> None:
+    await ledger.create(spec(records=1), numbered(1), None)
+    (one,) = await take(ledger)
+    noisy = Outcome(Ending.FAILED, cause="x", log=b"old\n")
+    await ledger.settle([Settlement(one, Event.FAIL, noisy)])
+    assert await ledger.query(lambda db: queries.logs(db, "b", 0, 9)) == [(1, b"old\n")]
+    await ledger.requeue_batch("b", (Status.FAILED,))
+    (again,) = await take(ledger)
+    quiet = Settlement(again, Event.COMPLETE, Outcome(Ending.COMPLETED))
+    await ledger.settle([quiet])
+    assert await ledger.query(lambda db: queries.log(db, "b.1")) == b""
+    assert await ledger.query(lambda db: queries.logs(db, "b", 0, 9)) == []
+
+
+async def test_nothing_of_a_batch_that_is_being_cancelled_is_requeued(ledger: Ledger) -> None:
+    await ledger.create(spec(), numbered(3), None)
+    await ledger.cancel_job("b.1")
+    await ledger.begin_cancel("b")
+    with pytest.raises(ConflictError, match="it is being cancelled"):
+        await ledger.requeue_job("b.1", (Status.CANCELLED,))
 
 
 async def test_one_job_can_be_cancelled_and_requeued(ledger: Ledger) -> None:

@@ -1,7 +1,7 @@
 """The dispatcher between a queue in memory, a gate moved by hand and a runner that ends jobs when told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ import pytest
 from buttermilkd.bell import Bell
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import StorageError
-from buttermilkd.jobs import Ending, Job, Outcome, Settlement, Status
+from buttermilkd.jobs import Ending, Job, Outcome, Settlement, Status, Taken
 from buttermilkd.retries import RetryLimits
 from buttermilkd.testing import HandMovedClock, MemoryQueue, settle_loop
 
@@ -72,7 +72,7 @@ class HandRunner:
 class BrokenQueue(MemoryQueue):
     """Cannot record while its disk is full, and takes its time while it is slow."""
 
-    full = False
+    full = broken = lingers = False
 
     def __init__(self, clock: HandMovedClock) -> None:
         super().__init__(clock)
@@ -84,6 +84,14 @@ class BrokenQueue(MemoryQueue):
         if self.full:
             raise StorageError("cannot use the ledger: database or disk is full")
         await super().settle(settlements)
+        if self.lingers:
+            self.disk.clear()
+            await self.disk.wait()
+
+    async def take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
+        if self.broken:
+            raise StorageError("cannot use the ledger: disk I/O error")
+        return await super().take(rooms, limit)
 
 
 @dataclass
@@ -266,3 +274,39 @@ async def test_draining_gives_back_what_has_not_ended_in_time(scene: Scene) -> N
     await asyncio.wait_for(draining, 5)
     assert scene.status("b.1") is Status.PENDING
     assert scene.runner.begun == ["b.1"]
+
+
+async def test_a_take_that_failed_is_tried_again(scene: Scene) -> None:
+    scene.queue.add("b", "f", ["x"])
+    scene.queue.broken = True
+    scene.gate.set(is_open=True)
+    await settle_loop()
+    assert scene.runner.begun == []
+    scene.queue.broken = False
+    await scene.clock.advance(30.0)
+    assert scene.runner.begun == ["b.1"]
+
+
+async def test_a_job_given_back_and_taken_anew_at_once_is_running(scene: Scene) -> None:
+    scene.gate.set(is_open=True)
+    scene.queue.add("b", "f", ["x"])
+    await settle_loop()
+    scene.queue.lingers = True
+    scene.runner.end("b.1", Outcome(Ending.GIVEN_BACK))
+    await settle_loop()
+    assert scene.runner.begun == ["b.1", "b.1"]
+    scene.queue.lingers = False
+    scene.queue.disk.set()
+    await settle_loop()
+    assert scene.dispatcher.running_ids == {"b": ["b.1"]}
+    scene.runner.end("b.1")
+    await settle_loop()
+    assert scene.status("b.1") is Status.COMPLETED
+
+
+async def test_two_who_stop_the_same_job_both_hear_how_it_ended(scene: Scene) -> None:
+    scene.gate.set(is_open=True)
+    scene.queue.add("b", "f", ["x"])
+    await settle_loop()
+    both = await asyncio.gather(scene.dispatcher.stop(["b.1"]), scene.dispatcher.stop(["b.1"]))
+    assert [[outcome.ending for outcome in outcomes] for outcomes in both] == [[Ending.CANCELLED]] * 2

@@ -97,6 +97,11 @@ def test_an_empty_list_of_values_is_refused() -> None:
         expand_variants({"model": []})
 
 
+def test_so_many_variants_that_no_one_can_have_meant_them_are_refused_before_they_are_made() -> None:
+    with pytest.raises(InvalidRequestError, match="1,000,000,000 variants"):
+        expand_variants({name: list(range(1000)) for name in "abc"})
+
+
 @pytest.mark.parametrize(
     ("pending", "running", "completed", "failed", "cancelled", "started", "was_cancelled", "status"),
     [
@@ -108,6 +113,7 @@ def test_an_empty_list_of_values_is_refused() -> None:
         (0, 0, 2, 1, 0, True, False, Status.FAILED),
         (0, 0, 1, 1, 1, True, True, Status.CANCELLED),
         (0, 0, 2, 0, 1, True, False, Status.COMPLETED),
+        (0, 0, 0, 0, 3, False, False, Status.CANCELLED),
     ],
 )
 def test_a_batchs_status_follows_from_its_counters(

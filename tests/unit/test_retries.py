@@ -65,3 +65,12 @@ def test_the_wait_doubles_within_bounds_and_jitter_takes_away_at_most_half(tries
     whole = backoff(LIMITS, tries, 0.0)
     assert whole / 2 <= wait <= whole <= LIMITS.max_backoff
     assert whole >= backoff(LIMITS, max(1, tries - 1), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [(1.764e12, 30 * 86_400.0), (float("inf"), 30 * 86_400.0), (-5.0, 10.0), (float("nan"), 10.0)],
+)
+def test_what_a_job_may_ask_to_wait_is_bounded(asked: float, waits: float) -> None:
+    outcome = Outcome(Ending.DEFERRED, retry_after=asked)
+    assert decide(outcome, job(), LIMITS, 0.0) == Decision(Event.RETRY, waits)
