@@ -23,6 +23,8 @@ from buttermilkd.runner.timers import Timer, Timers
 
 logger = logging.getLogger(__name__)
 
+START_PATIENCE = 60.0
+"""Seconds that a worker may take to import its callable at least; a longer timeout of the flow counts."""
 _RECALL_PATIENCE = 0.02
 """Seconds that a suspension waits for a worker to drop what was recalled."""
 _LINE_SLACK = 1024 * 1024
@@ -64,6 +66,7 @@ class WarmWorker:
         self._unsent: list[Mapping[str, Any]] = []
         self._recalls = 0
         self._starting: Timer | None = None
+        self._patience = START_PATIENCE
         self._stopping: Timer | None = None
         self._noise = Noise(flow.name)
 
@@ -91,8 +94,8 @@ class WarmWorker:
             except OSError:
                 self._lines.close()
                 raise
-        if flow.timeout is not None:
-            self._starting = self._timers.after(flow.timeout, self._start_overdue)
+        self._patience = max(flow.timeout or 0.0, START_PATIENCE)
+        self._starting = self._timers.after(self._patience, self._start_overdue)
 
     # Jobs
 
@@ -196,7 +199,7 @@ class WarmWorker:
     def _start_overdue(self) -> None:
         self._starting = None
         self.closing = self.broken = True
-        reason = f"its worker was not ready within the flow's timeout ({self.flow.timeout:g} s)"
+        reason = f"its worker was not ready within {self._patience:g} s: does its import hang?"
         self._fail_all(Outcome(Ending.FAILED, error=reason, cause=reason))
         self.kill()
 

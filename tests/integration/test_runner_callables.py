@@ -36,6 +36,8 @@ def act(job):
     if what == "wait":
         open(job.parameters["file"], "w").close()
         while True: time.sleep(0.01)
+    if what == "intrude": os.write(3, b"5\\n"); time.sleep(1000)
+    if what == "shapeless": os.write(3, b'{"ending": 1}\\n'); time.sleep(1000)
     if what == "flood": print("x" * 1_000_000); print("end")
     return what
 running = 0
@@ -189,6 +191,18 @@ async def test_a_hung_call_times_out_and_its_worker_is_replaced(study: Path) -> 
         outcome = await host.end_of(await _begin_waiting(host, study))
         after = await host.run("fine")
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, "timed out after 0.2s")
+    assert after.ending is Ending.COMPLETED
+
+
+@pytest.mark.parametrize("what", ["intrude", "shapeless"])
+async def test_a_call_that_writes_to_its_workers_socket_fails_and_harms_nobody_else(
+    study: Path, what: str
+) -> None:
+    async with hosting(study, calling("study:act", study)) as host:
+        outcome = await host.run(what)
+        after = await host.run("fine")
+    assert outcome.ending is Ending.FAILED
+    assert "file descriptor 3" in (outcome.cause or "")
     assert after.ending is Ending.COMPLETED
 
 
