@@ -1,8 +1,8 @@
 """A child program that starts the jobs' processes and never outlives them, nor lets them outlive the daemon.
 
 It is one small single-threaded process between the daemon and the jobs, and exists for what only a parent
-can do: jobs inherit its idle CPU and I/O priority from their first instruction; processes that escape from
-their job's group become its children; and when the daemon dies, even by SIGKILL, its end of the channel is
+can do: jobs inherit its idle CPU and I/O priority and its session from their first instruction; processes that
+escape from their job's group become its children; and when the daemon dies, even by SIGKILL, its end of the channel is
 closed, whereupon the launcher kills everything that still runs, and only then exits. File descriptors that
 it was given to keep, such as the lock on the daemon's state, stay open until then.
 
@@ -34,6 +34,7 @@ from buttermilkd.runner.processes import (
     Stat,
     all_pids,
     descendants,
+    lower_session,
     mark_of,
     newest_pid,
     read_stats,
@@ -48,12 +49,14 @@ _MAX_DESCRIPTORS = 4
 _INT = struct.Struct("i")
 _PR_SET_CHILD_SUBREAPER = 36
 _JOB_OOM_SCORE = 500
+_PATIENCE = 1.0
+"""Seconds to try to lower the session's weight, which the kernel grants only so often."""
 _SHORT = 1.0
 """Seconds; for a process that ended sooner, only pids given out since its start are looked at."""
 
 
 class Leader(NamedTuple):
-    """A process that was started for the daemon, the leader of its session and process group."""
+    """A process that was started for the daemon, the leader of its process group."""
 
     number: int
     pid: int
@@ -159,7 +162,7 @@ class Launcher:
                     arguments,
                     environment,
                     file_actions=copies,
-                    setsid=True,
+                    setpgroup=0,
                     setsigmask=(),
                     setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
                 )
@@ -274,7 +277,13 @@ def _words(error: Exception) -> str:
 
 
 def _take_idle_priority() -> None:
+    """Idle among the processes of a session, and the session as good as idle among all sessions.
+
+    Where the kernel schedules by session (autogroup, see sched(7)), idle priority counts within a session
+    only. So jobs share the launcher's session and its weight.
+    """
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    lower_session(os.getpid(), patience=_PATIENCE)
 
 
 def _adopt_orphans() -> None:

@@ -117,7 +117,7 @@ class Output:
 
 
 class Process:
-    """A process group with a session of its own, from the request to start it to its end."""
+    """A process group, from the request to start it to its end."""
 
     def __init__(
         self,

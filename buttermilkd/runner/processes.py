@@ -6,6 +6,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -13,11 +14,17 @@ MARK = "BUTTERMILK_SPAWN"
 """Names, in the environment of every process of a job, the launcher and the spawn that it comes from."""
 
 
+_LOWEST = b"19"
+_GRANTED_EVERY = 0.1
+"""Seconds between two changes of a session's weight that the kernel grants to users without privileges."""
+
+
 class Stat(NamedTuple):
     """One process. CPU times are in clock ticks."""
 
     pid: int
     parent: int
+    session: int
     state: str
     own_ticks: int
     children_ticks: int
@@ -34,7 +41,7 @@ def read_stat(pid: int) -> Stat | None:
     # The name is in parentheses and may itself hold spaces and parentheses.
     fields = text[text.rindex(b")") + 2 :].split()
     own, children = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
-    return Stat(pid, int(fields[1]), fields[0].decode(), own, children)
+    return Stat(pid, int(fields[1]), int(fields[3]), fields[0].decode(), own, children)
 
 
 def all_pids() -> list[int]:
@@ -104,3 +111,22 @@ def kill_marked(prefix: str) -> int:
             send_signal(pid, signal.SIGKILL)
         killed.update(new)
     return len(killed)
+
+
+def lower_session(pid: int, patience: float = 0.0) -> bool:
+    """Give the session of ``pid`` the least weight among all sessions, where the kernel schedules by session.
+
+    The kernel refuses it for a moment when it has done so for somebody else just before: then try again for
+    ``patience`` seconds. Returns False where it has refused to the end; True where it is done, or cannot be
+    done for another reason, such as a kernel that knows no such thing. Source: sched(7), autogroup.
+    """
+    for again in reversed(range(1 + round(patience / _GRANTED_EVERY))):
+        try:
+            with open(f"/proc/{pid}/autogroup", "wb", buffering=0) as file:  # noqa: PTH123
+                if file.write(_LOWEST) is not None:  # as it is where the kernel says to try again
+                    return True
+        except OSError:
+            return True
+        if again:
+            time.sleep(_GRANTED_EVERY)
+    return False

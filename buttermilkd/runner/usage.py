@@ -1,14 +1,26 @@
-"""How much CPU time the jobs have used: an estimate from the processes' own times."""
+"""How much CPU time the jobs have used, an estimate from the processes' own times, and that they use it last."""
 
 import os
+from collections.abc import Iterable
 
-from buttermilkd.runner.processes import all_pids, descendants, read_stat, read_stats
+from buttermilkd.runner.processes import (
+    Stat,
+    all_pids,
+    descendants,
+    lower_session,
+    read_stat,
+    read_stats,
+)
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class CpuUsage:
-    """The CPU seconds of everything below the launchers so far. Never goes back."""
+    """The CPU seconds of everything below the launchers so far. Never goes back.
+
+    Whoever makes a session of its own leaves the launcher's, and with it the weight that all jobs share:
+    each look lowers the sessions that are new.
+    """
 
     def __init__(self) -> None:
         self._launcher: int | None = None
@@ -16,6 +28,7 @@ class CpuUsage:
         """Of launchers that are gone."""
         self._current = 0.0
         """Of the present one, as last seen."""
+        self._lowered: set[int] = set()
 
     def seconds(self, launcher: int | None) -> float | None:
         """Reads /proc once; None when nothing was ever started."""
@@ -25,14 +38,20 @@ class CpuUsage:
             self._launcher = launcher
         if self._launcher is None:
             return None
-        # What has just moved from a child to its parent may be missed in one look, hence the maximum.
-        self._current = max(self._current, _used_below(self._launcher))
+        top = read_stat(self._launcher)
+        if top is not None:
+            below = descendants(read_stats(all_pids()), [self._launcher])
+            used = sum(each.own_ticks + each.children_ticks for each in (top, *below)) / _TICKS
+            # What has just moved from a child to its parent may be missed in one look, hence the maximum.
+            self._current = max(self._current, used)
+            self._lower(top, below)
         return self._ended + self._current
 
-
-def _used_below(launcher: int) -> float:
-    top = read_stat(launcher)
-    if top is None:
-        return 0.0
-    below = descendants(read_stats(all_pids()), [launcher])
-    return sum(each.own_ticks + each.children_ticks for each in (top, *below)) / _TICKS
+    def _lower(self, launcher: Stat, below: Iterable[Stat]) -> None:
+        members = {process.session: process.pid for process in below if process.session != launcher.session}
+        self._lowered &= members.keys()
+        self._lowered |= {
+            session
+            for session, member in members.items()
+            if session not in self._lowered and lower_session(member)
+        }

@@ -198,17 +198,6 @@ async def test_no_descriptor_of_the_daemon_reaches_a_job(tmp_path: Path) -> None
     assert outcome.log.split() in ([b"0", b"1", b"2"], [b"0", b"1", b"10", b"2"])
 
 
-async def test_priority_is_idle_from_the_first_instruction(tmp_path: Path) -> None:
-    code = """if True:
-        import json, os
-        def ioprio(): return int(os.popen("ionice -p %d" % os.getpid()).read().startswith("idle"))
-        print(json.dumps([os.sched_getscheduler(0), ioprio(), open("/proc/self/oom_score_adj").read().strip()]))
-    """
-    async with hosting(tmp_path, python(code)) as host:
-        outcome = await host.run()
-    assert json.loads(outcome.result or "") == [os.SCHED_IDLE, 1, "500"]
-
-
 async def test_no_more_execute_than_allowed(tmp_path: Path) -> None:
     flow = shell("read line < $FIFO", env={"FIFO": str(tmp_path / "fifo")})
     os.mkfifo(tmp_path / "fifo")
