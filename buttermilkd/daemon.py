@@ -20,9 +20,9 @@ from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import ButtermilkError, MisconfiguredError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.sockets import listening
-from buttermilkd.idle.activity import ActivityServer
+from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate
-from buttermilkd.idle.load import LoadSampler
+from buttermilkd.idle.load.cpu import LoadSampler
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue

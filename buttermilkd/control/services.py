@@ -14,7 +14,7 @@ from buttermilkd.config.settings import Settings
 from buttermilkd.control.access import Peer
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import InvalidRequestError, TimedOutError
-from buttermilkd.idle.activity import ActivityServer
+from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger

@@ -1,1 +1,5 @@
-"""May jobs run now? What web servers report and what the CPUs do go in; one verdict with its reasons comes out."""
+"""May jobs run?
+
+What web servers report (``activity``) and what the machine does (``load``) go in; ``policy`` decides; ``gate``
+carries it out.
+"""

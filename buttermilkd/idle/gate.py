@@ -7,10 +7,10 @@ from typing import Protocol
 
 from buttermilkd.bell import Bell, first_of
 from buttermilkd.clock import Clock, iso
-from buttermilkd.idle.load import LATE_TICKS
-from buttermilkd.idle.observations import CpuSample, Sample, Settings, Web
-from buttermilkd.idle.policy import State, Verdict, decide
-from buttermilkd.idle.readings import Level, Reading
+from buttermilkd.idle.load.cpu import LATE_TICKS
+from buttermilkd.idle.policy.decide import State, Verdict, decide
+from buttermilkd.idle.policy.observations import CpuSample, Sample, Settings, Web
+from buttermilkd.idle.policy.readings import Level, Reading
 from buttermilkd.messages import IdleView, SignalView
 
 logger = logging.getLogger(__name__)

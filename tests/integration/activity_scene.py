@@ -10,8 +10,8 @@ from typing import Any
 
 from buttermilkd.bell import Bell
 from buttermilkd.host.sockets import listening
-from buttermilkd.idle.activity import ActivityServer
-from buttermilkd.idle.observations import Reporter
+from buttermilkd.idle.activity.server import ActivityServer
+from buttermilkd.idle.policy.observations import Reporter
 from buttermilkd.reports import Hello, Snapshot, encode
 from buttermilkd.testing import HandMovedClock
 

@@ -12,8 +12,8 @@ import pytest
 
 from buttermilkd.config.settings import IdleSettings
 from buttermilkd.idle.gate import Gate
-from buttermilkd.idle.load import LoadSampler
-from buttermilkd.idle.observations import Departure
+from buttermilkd.idle.load.cpu import LoadSampler
+from buttermilkd.idle.policy.observations import Departure
 from tests.integration.activity_scene import HELLO, Scene, serving, snapshot
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.bell import Bell
-from buttermilkd.idle.activity import MAX_CONNECTIONS, MAX_CONNECTIONS_PER_UID, ActivityServer
+from buttermilkd.idle.activity.server import MAX_CONNECTIONS, MAX_CONNECTIONS_PER_UID, ActivityServer
 from buttermilkd.testing import HandMovedClock
 from tests.integration.activity_scene import HELLO, Scene, serving, snapshot
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from buttermilkd.idle.observations import CpuSample, Reporter, Sample, Web, Window
-from buttermilkd.idle.policy import State, Verdict, decide
-from buttermilkd.idle.readings import Level
+from buttermilkd.idle.policy.decide import State, Verdict, decide
+from buttermilkd.idle.policy.observations import CpuSample, Reporter, Sample, Web, Window
+from buttermilkd.idle.policy.readings import Level
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 
 from buttermilkd.config.settings import IdleSettings
 from buttermilkd.idle.gate import Gate
-from buttermilkd.idle.observations import CpuSample, Reporter, Web
+from buttermilkd.idle.policy.observations import CpuSample, Reporter, Web
 from buttermilkd.testing import HandMovedClock, settle_loop
 
 CALM = 0.03

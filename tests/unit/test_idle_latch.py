@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttermilkd.idle.latch import Latch, Thresholds
+from buttermilkd.idle.policy.latch import Latch, Thresholds
 
 LIMITS = Thresholds(busy=0.5, busy_for=10, clear=0.25, clear_for=30)
 

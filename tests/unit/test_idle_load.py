@@ -3,7 +3,7 @@
 import pytest
 
 from buttermilkd.clock import SystemClock
-from buttermilkd.idle.load import LoadSampler, machine_seconds
+from buttermilkd.idle.load.cpu import LoadSampler, machine_seconds
 from buttermilkd.testing import HandMovedClock
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from buttermilkd.idle.observations import Departure, Web
+from buttermilkd.idle.policy.observations import Departure, Web
 from tests.unit.idle_watch import NOON, RULES, Mornings, Watch, reporter
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttermilkd.idle.observations import Departure, Web
+from buttermilkd.idle.policy.observations import Departure, Web
 from tests.unit.idle_watch import RULES, Watch, reporter
 
 reporters = st.tuples(

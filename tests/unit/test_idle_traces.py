@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from buttermilkd.idle.observations import Departure, Web
-from buttermilkd.idle.policy import State, Verdict
+from buttermilkd.idle.policy.decide import State, Verdict
+from buttermilkd.idle.policy.observations import Departure, Web
 from tests.unit.idle_watch import Watch, reporter
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from buttermilkd.idle import machine, users
-from buttermilkd.idle.latch import Latch
-from buttermilkd.idle.observations import Sample, Settings
-from buttermilkd.idle.readings import Level, Reading, Wait
-from buttermilkd.idle.wording import countdown, duration
+from buttermilkd.idle.policy import machine, users
+from buttermilkd.idle.policy.latch import Latch
+from buttermilkd.idle.policy.observations import Sample, Settings
+from buttermilkd.idle.policy.readings import Level, Reading, Wait
+from buttermilkd.idle.policy.wording import countdown, duration
 
 
 @dataclass(frozen=True, slots=True)

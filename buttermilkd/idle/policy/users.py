@@ -1,8 +1,8 @@
 """The signals that web servers report: what their users do. Pure functions."""
 
-from buttermilkd.idle.observations import Reporter, Settings, Web
-from buttermilkd.idle.readings import Level, Reading, Signal, Wait
-from buttermilkd.idle.wording import count, countdown, duration
+from buttermilkd.idle.policy.observations import Reporter, Settings, Web
+from buttermilkd.idle.policy.readings import Level, Reading, Signal, Wait
+from buttermilkd.idle.policy.wording import count, countdown, duration
 from buttermilkd.reports import STALE_BEATS
 
 

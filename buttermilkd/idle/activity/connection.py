@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from buttermilkd.clock import Clock
-from buttermilkd.idle.observations import Departure, Reporter
+from buttermilkd.idle.policy.observations import Departure, Reporter
 from buttermilkd.reports import MAX_LINE, MAX_LINES_PER_SECOND, STALE_BEATS, Hello, Snapshot, decode
 
 _CREDENTIALS = struct.Struct("3i")

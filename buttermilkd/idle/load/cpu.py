@@ -5,7 +5,7 @@ from collections.abc import Callable
 import psutil
 
 from buttermilkd.clock import Clock
-from buttermilkd.idle.observations import CpuSample
+from buttermilkd.idle.policy.observations import CpuSample
 
 LATE_TICKS = 3
 """A sample that comes after so many ticks says nothing about now."""

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from buttermilkd.clock import Clock
-from buttermilkd.idle.connection import Peer, ReporterConnection
-from buttermilkd.idle.observations import Departure, Web
+from buttermilkd.idle.activity.connection import Peer, ReporterConnection
+from buttermilkd.idle.policy.observations import Departure, Web
 from buttermilkd.messages import ReporterView
 
 logger = logging.getLogger(__name__)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from buttermilkd.idle.latch import Latch, Thresholds
-from buttermilkd.idle.observations import CpuSample, Sample, Settings, Window
-from buttermilkd.idle.readings import Level, Reading, Signal, Wait
-from buttermilkd.idle.wording import countdown, duration, percent
+from buttermilkd.idle.policy.latch import Latch, Thresholds
+from buttermilkd.idle.policy.observations import CpuSample, Sample, Settings, Window
+from buttermilkd.idle.policy.readings import Level, Reading, Signal, Wait
+from buttermilkd.idle.policy.wording import countdown, duration, percent
 
 
 def cpu_thresholds(settings: Settings) -> Thresholds:

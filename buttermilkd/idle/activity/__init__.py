@@ -1,0 +1,1 @@
+"""What web servers report of their users, over a Unix socket."""

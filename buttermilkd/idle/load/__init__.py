@@ -1,0 +1,1 @@
+"""What the machine does: measured, never judged here."""
