@@ -11,6 +11,7 @@ from typing import Any
 from buttermilkd import __version__
 from buttermilkd.batches import Batches
 from buttermilkd.bell import first_of
+from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock, SystemClock
 from buttermilkd.config.settings import Settings
 from buttermilkd.control import server
@@ -22,7 +23,7 @@ from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.sockets import listening
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate
-from buttermilkd.idle.load.cpu import LoadSampler
+from buttermilkd.idle.load.machine import Machine
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
@@ -148,22 +149,29 @@ async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
         await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
         activity = ActivityServer(stack.enter_context(reports), clock)
-        services = _assembled(settings, clock, ledger, activity, lock)
+        services = _assembled(settings, clock, ledger, activity, lock, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
         yield services
 
 
 def _assembled(
-    settings: Settings, clock: Clock, ledger: Ledger, activity: ActivityServer, lock: int
+    settings: Settings,
+    clock: Clock,
+    ledger: Ledger,
+    activity: ActivityServer,
+    lock: int,
+    stack: AsyncExitStack,
 ) -> Services:
     """The rooms, each given what it works with."""
     concurrency, flows = settings.daemon.concurrency, settings.flows
     scratch = settings.daemon.state_dir / "scratch"
     runner = Runner(flows, concurrency=concurrency, scratch=scratch, clock=clock, keep_fds=[lock])
-    load = LoadSampler(clock, runner.cpu_seconds)
+    machine = Machine(clock, runner, settings.idle, hierarchy=Hierarchy.find())
     holds = [PAUSED] if EVERYTHING in ledger.holds else []
-    gate = Gate(activity, load, settings.idle, clock, concurrency=concurrency, holds=holds)
+    gate = Gate(activity, machine, settings.idle, clock, concurrency=concurrency, holds=holds)
+    machine.watch_pressure(gate.look_again)
+    stack.callback(machine.close)
     queue = _queue(settings, ledger, clock)
     dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(settings), clock=clock)
 

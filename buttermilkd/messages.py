@@ -271,9 +271,29 @@ class SignalView(TypedDict):
     state: str
     """``held``, ``busy``, ``unknown``, ``cooling``, ``clear`` or ``missing``."""
     reason: str | None
+    timer: str | None
+    """How far it has come on its way to the other side of a threshold."""
+
+
+class ProtectionView(TypedDict):
+    """Whether idle priority is proven to keep jobs out of the web servers' way."""
+
+    proven: bool
+    why: str
+
+
+class RunningJobsView(TypedDict):
+    """Jobs that execute or are suspended, of flows that want the same done when people arrive."""
+
+    on_busy: str
+    jobs: int
+    stance: str
+    """``go on`` or ``stop``."""
 
 
 class IdleView(TypedDict):
+    """The idleness decision. ``resume_at`` is null while nothing is suspended, or nobody can foresee it."""
+
     idle: bool
     state: str
     since: str
@@ -282,6 +302,8 @@ class IdleView(TypedDict):
     resume_at: str | None
     start_at: str | None
     signals: list[SignalView]
+    protection: ProtectionView
+    running_jobs: list[RunningJobsView]
 
 
 class FlowView(TypedDict):

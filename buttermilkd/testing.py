@@ -1,4 +1,4 @@
-"""Doubles for tests, of this project and of others: a clock moved by hand, and a queue in memory.
+"""Doubles for tests, of this project and of others: a clock moved by hand, a scripted machine, a queue in memory.
 
 Each passes the same contract suite as the real thing; what they hold can be looked at.
 """
@@ -6,11 +6,13 @@ Each passes the same contract suite as the real thing; what they hold can be loo
 import asyncio
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from buttermilkd.bell import Bell, first_of
+from buttermilkd.cgroups import Membership
 from buttermilkd.clock import Clock
+from buttermilkd.idle.policy.observations import Load, Measure, Protection
 from buttermilkd.jobs import Ending, Event, Job, Settlement, Status, Taken, job_id, transition
 from buttermilkd.queues.base import Depth
 
@@ -65,6 +67,27 @@ async def settle_loop(turns: int = 20) -> None:
     """Let what is ready run."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+class ScriptedMachine:
+    """Implements the gate's ``Machine``: a machine that does what ``load`` says; calm, unless it is told otherwise."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.load = Load(at=0.0, foreign=Measure(0.03))
+        """What is seen at the next look; ``at`` is filled in."""
+        self.proof = Protection()
+        self.ticks: list[float] = []
+        """The tick of each look so far."""
+
+    def look(self, tick: float, web: frozenset[Membership]) -> Load:
+        del web
+        self.ticks.append(tick)
+        return replace(self.load, at=self._clock.monotonic())
+
+    def protection(self, web: frozenset[Membership]) -> Protection:
+        del web
+        return self.proof
 
 
 @dataclass

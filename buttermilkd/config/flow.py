@@ -127,6 +127,10 @@ class FlowSettings(BaseModel):
         Literal["auto", "finish", "suspend", "requeue"], choice("auto", "finish", "suspend", "requeue")
     ] = "auto"
     """What happens to its running jobs when a user arrives."""
+    restartable: Flag = False
+    """Its jobs may be ended and begun again: one suspended for longer than ``suspend_max`` makes room."""
+    suspend_max: Duration | None = None
+    """Seconds, over the one of the idleness decision."""
     grace: Duration = duration("10s")
     """Seconds between SIGTERM and SIGKILL."""
     parameters: Annotated[dict[str, Any], PlainValidator(_parameters)] = {}

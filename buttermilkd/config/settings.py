@@ -1,19 +1,20 @@
-"""Every setting, its kind and its default. Defaults are here, in ``flow.py`` for a flow's, and nowhere else.
+"""Every setting, its kind and its default.
 
+Defaults are here, in ``flow.py`` for a flow's, in ``idle.py`` for the idleness decision's, and nowhere else.
 Durations are seconds, sizes bytes, fractions shares of all CPUs; how each is written is in ``values.py``.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationInfo, field_validator
 
 from buttermilkd.config.flow import FlowSettings
+from buttermilkd.config.idle import IdleSettings
 from buttermilkd.config.values import (
     Duration,
     FileMode,
     FilePath,
     Flag,
-    Fraction,
     Text,
     Texts,
     choice,
@@ -21,7 +22,6 @@ from buttermilkd.config.values import (
     file_mode,
     whole,
 )
-from buttermilkd.config.windows import Window, parse_windows
 from buttermilkd.jobs import FLOW_NAME
 
 __all__ = [
@@ -69,46 +69,6 @@ class DaemonSettings(_Table):
     """Seconds that running jobs get to end when the daemon stops."""
     max_interruptions: Annotated[int, whole(1, 1000, 10)] = 10
     """Deaths of the daemon that a job may live through before it counts as failed."""
-
-
-class IdleSettings(_Table):
-    """When jobs may run."""
-
-    quiet_for: Duration = duration("60s")
-    """Seconds without a request until suspended jobs resume."""
-    start_after: Duration = Field(default_factory=lambda data: 2 * data["quiet_for"])
-    """Seconds without a request until new jobs start."""
-    websocket_start_after: Duration = Field(default_factory=lambda data: 5 * data["quiet_for"])
-    """Seconds without a message on an open websocket until new jobs start."""
-    websockets: Annotated[Literal["messages", "open"], choice("messages", "open")] = "messages"
-    """What of a websocket counts: its messages, or that it is open at all."""
-    without_reporters: Annotated[Literal["system", "busy"], choice("system", "busy")] = "system"
-    """What decides while no web server reports: the system's signals, or nothing: it is busy then."""
-    foreign_cpu_busy: Fraction = 0.50
-    """The CPU use of other processes above which it is busy."""
-    foreign_cpu_busy_for: Duration = duration("10s")
-    foreign_cpu_clear: Fraction = Field(default=0.25, validate_default=True)
-    """The CPU use of other processes below which it is no longer busy."""
-    foreign_cpu_clear_for: Duration = duration("30s")
-    allow: Annotated[tuple[Window, ...], PlainValidator(parse_windows)] = ()
-    """Windows of the week in which jobs may run; empty: always."""
-    settle_for: Duration = duration("2s")
-    """Seconds after the start in which web servers get to report before anything is decided."""
-
-    @field_validator("start_after", "websocket_start_after")
-    @classmethod
-    def _not_under_quiet_for(cls, value: float, info: ValidationInfo) -> float:
-        if value < info.data.get("quiet_for", 0.0):
-            raise ValueError(f"must not be shorter than quiet_for ({info.data['quiet_for']:g} s)")
-        return value
-
-    @field_validator("foreign_cpu_clear")
-    @classmethod
-    def _under_busy(cls, value: float, info: ValidationInfo) -> float:
-        busy = info.data.get("foreign_cpu_busy")
-        if busy is not None and value >= busy:
-            raise ValueError(f"must be below foreign_cpu_busy ({busy:g})")
-        return value
 
 
 class ActivitySettings(_Table):

@@ -1,22 +1,26 @@
 """What the rest of the daemon waits on: open while jobs may run."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from buttermilkd.bell import Bell, first_of
-from buttermilkd.clock import Clock, iso
+from buttermilkd.cgroups import Membership
+from buttermilkd.clock import Clock
 from buttermilkd.idle.load.cpu import LATE_TICKS
-from buttermilkd.idle.policy.decide import State, Verdict, decide
-from buttermilkd.idle.policy.observations import CpuSample, Sample, Settings, Web
-from buttermilkd.idle.policy.readings import Level, Reading
-from buttermilkd.messages import IdleView, SignalView
+from buttermilkd.idle.policy.decide import State, decide
+from buttermilkd.idle.policy.observations import Jobs, Load, Protection, Sample, Web
+from buttermilkd.idle.policy.readings import Level
+from buttermilkd.idle.policy.running import Actions
+from buttermilkd.idle.policy.settings import Settings
+from buttermilkd.idle.policy.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
 TICK = 1.0
-"""Seconds between two looks while something waits to run."""
+"""Seconds between two looks while something waits to run or runs."""
 SLOW_TICK = 5.0
 """... and while nothing does, and what the machine does is known."""
 
@@ -28,44 +32,61 @@ class Activity(Protocol):
 
     def observe(self) -> Web: ...
 
+    def memberships(self) -> frozenset[Membership]: ...
+
     def sweep(self) -> None: ...
 
 
-class Sampler(Protocol):
-    """What the CPUs do."""
+class Machine(Protocol):
+    """What the machine does."""
 
-    def sample(self, tick: float) -> CpuSample: ...
+    def look(self, tick: float, web: frozenset[Membership]) -> Load: ...
+
+    def protection(self, web: frozenset[Membership]) -> Protection: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One decision: what was seen, when, and what follows from it."""
+
+    sample: Sample
+    at: float
+    """Monotonic seconds."""
+    actions: Actions
+    verdict: Verdict
 
 
 class Gate:
     """Carries the policy's verdicts out.
 
     It looks on each tick and whenever a reporter tells something new, the latter in the same loop
-    iteration: a line that tells of a request closes the gate before anything else can happen.
+    iteration: a line that tells of a request closes the gate, and stops jobs, before anything else can happen.
     """
 
     def __init__(
         self,
         activity: Activity,
-        sampler: Sampler,
+        machine: Machine,
         settings: Settings,
         clock: Clock,
         *,
         concurrency: int,
+        jobs: Callable[[], Jobs] = Jobs,
         holds: Iterable[str] = (),
-        on_verdict: Callable[[Verdict], None] = lambda verdict: None,  # noqa: ARG005 - the null listener
+        listeners: Sequence[Callable[[Look], None]] = (),
     ) -> None:
-        """``holds`` are reasons that hold it from the start; ``on_verdict`` is called with each change of state.
+        """``holds`` are reasons that hold it from the start; ``listeners`` are told of every look, in their order.
 
         ``concurrency`` is how many jobs run at once when nothing limits them; see ``allowance``.
         """
         self._activity = activity
-        self._sampler = sampler
+        self._machine = machine
         self._settings = settings
         self._clock = clock
         self._concurrency = concurrency
+        self._jobs = jobs
         self._holds = dict.fromkeys(holds)
-        self._on_verdict = on_verdict
+        self._listeners = listeners
         self.changed = Bell()
         """Rings when the gate opens or closes, and when the allowance grows."""
         self._waiting = False
@@ -76,21 +97,25 @@ class Gate:
         self._jump: float | None = None
         self._looked_at = clock.monotonic()
         self._ahead = clock.now() - self._looked_at
-        self._cpu = sampler.sample(TICK)
+        self._load = machine.look(TICK, activity.memberships())
         self._state = State.initial(self._looked_at)
-        self._state, self._verdict = decide(self._state, self._sample(), settings, self._looked_at)
+        self._last = self._decided()
         activity.on_change = self.reconsider
 
     # For who waits
 
     @property
+    def last(self) -> Look:
+        """The latest look; ``reconsider`` first where its ages are shown."""
+        return self._last
+
+    @property
     def verdict(self) -> Verdict:
-        """The latest; ``reconsider`` first where its ages are shown."""
-        return self._verdict
+        return self._last.verdict
 
     @property
     def is_open(self) -> bool:
-        return self._verdict.idle
+        return self._last.actions.start
 
     async def opened(self) -> None:
         """Return once it is open."""
@@ -142,7 +167,7 @@ class Gate:
         while True:
             seen = self._demand.ring_count
             self._look()
-            settled = not self._waiting and self._verdict.level is not Level.UNKNOWN
+            settled = not self._waiting and self.verdict.level is not Level.UNKNOWN
             self._tick = SLOW_TICK if settled else TICK
             await first_of([self._clock.sleep(self._tick), self._demand.heard(seen)])
 
@@ -151,11 +176,17 @@ class Gate:
         self._notice_gap()
         self._decide()
 
+    def look_again(self) -> None:
+        """Look at the machine now: something there has crossed a threshold."""
+        self._notice_gap()
+        self._load = self._machine.look(self._tick, self._activity.memberships())
+        self._decide()
+
     def _look(self) -> None:
         """One tick."""
         self._gap = self._jump = None
         self._notice_gap()
-        self._cpu = self._sampler.sample(self._tick)
+        self._load = self._machine.look(self._tick, self._activity.memberships())
         if self._gap is None:
             # After a gap the reporters' lines may still lie unread in their sockets.
             self._activity.sweep()
@@ -180,54 +211,28 @@ class Gate:
     def _sample(self) -> Sample:
         return Sample(
             web=self._activity.observe(),
-            cpu=self._cpu,
+            load=self._load,
             local=datetime.fromtimestamp(self._clock.now(), UTC).astimezone(),
             holds=tuple(self._holds),
             gap=self._gap,
             jump=self._jump,
+            jobs=self._jobs(),
+            protection=self._machine.protection(self._activity.memberships()),
         )
+
+    def _decided(self) -> Look:
+        sample, now = self._sample(), self._clock.monotonic()
+        self._state, actions, verdict = decide(self._state, sample, self._settings, now)
+        return Look(sample, now, actions, verdict)
 
     def _decide(self) -> None:
-        before = self._verdict
-        self._state, self._verdict = decide(
-            self._state, self._sample(), self._settings, self._clock.monotonic()
-        )
-        if self._verdict.level in (Level.COOLING, Level.BUSY):
+        before = self.verdict
+        look = self._last = self._decided()
+        if look.verdict.level in (Level.COOLING, Level.BUSY):
             self._allowance = 1 if self._concurrency > 1 else None
-        if self._verdict.level is not before.level:
-            logger.info("%s", self._verdict.sentence)
-            self._on_verdict(self._verdict)
-        if self._verdict.idle is not before.idle:
+        for listener in self._listeners:
+            listener(look)
+        if look.verdict.level is not before.level:
+            logger.info("%s", look.verdict.sentence)
+        if look.verdict.idle is not before.idle:
             self.changed.ring()
-
-    # For people
-
-    def view(self) -> IdleView:
-        """The verdict, each signal and each threshold, as of now."""
-        self.reconsider()
-        verdict = self._verdict
-        return IdleView(
-            idle=verdict.idle,
-            state=verdict.state,
-            since=self._iso(verdict.since) or "",
-            sentence=verdict.sentence,
-            reasons=list(verdict.reasons),
-            resume_at=self._iso(verdict.resumes_at),
-            start_at=self._iso(verdict.starts_at),
-            signals=[_signal(reading) for reading in verdict.readings],
-        )
-
-    def _iso(self, at: float | None) -> str | None:
-        """A monotonic time as the wall clock shows it now."""
-        return None if at is None else iso(at - self._clock.monotonic() + self._clock.now())
-
-
-def _signal(reading: Reading) -> SignalView:
-    return SignalView(
-        name=reading.signal.name,
-        value=reading.value,
-        busy_at=reading.signal.busy_at,
-        clear_at=reading.signal.clear_at,
-        state=reading.level.name.lower(),
-        reason=reading.reason,
-    )

@@ -14,7 +14,7 @@ MARK = "BUTTERMILK_SPAWN"
 """Names, in the environment of every process of a job, the launcher and the spawn that it comes from."""
 
 
-_LOWEST = b"19"
+LOWEST_NICE = 19
 _GRANTED_EVERY = 0.1
 """Seconds between two changes of a session's weight that the kernel grants to users without privileges."""
 
@@ -123,7 +123,9 @@ def lower_session(pid: int, patience: float = 0.0) -> bool:
     for again in reversed(range(1 + round(patience / _GRANTED_EVERY))):
         try:
             with open(f"/proc/{pid}/autogroup", "wb", buffering=0) as file:  # noqa: PTH123
-                if file.write(_LOWEST) is not None:  # as it is where the kernel says to try again
+                if (
+                    file.write(str(LOWEST_NICE).encode()) is not None
+                ):  # as it is where the kernel says to try again
                     return True
         except OSError:
             return True

@@ -4,8 +4,10 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from buttermilkd.cgroups import Membership, membership
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job, Outcome
 from buttermilkd.runner.arguments import inherited
@@ -14,6 +16,7 @@ from buttermilkd.runner.callables import CallableLane
 from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.lanes import Lane, Running
+from buttermilkd.runner.processes import LOWEST_NICE
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.spawner import Spawner
 from buttermilkd.runner.timers import Timers
@@ -50,6 +53,7 @@ class Runner:
             environment=inherited(os.environ), keep_fds=keep_fds, timers=self._timers, fail=self._fail
         )
         self._cpu_usage = CpuUsage()
+        self._membership: tuple[int | None, Membership | None] | None = None
         self._lanes: dict[str, Lane] = {}
         self._retired: list[Lane] = []
         self._attempts: dict[str, Attempt] = {}
@@ -279,9 +283,28 @@ class Runner:
             return None
         return b"".join(lane.log(job_id) for lane in self._all_lanes())
 
+    # For the idleness decision
+
+    method = "estimated from the processes' own times"
+    """How ``cpu_seconds`` counts."""
+
     def cpu_seconds(self) -> float | None:
-        """CPU time of all job processes so far, an estimate; None when nothing was ever started."""
+        """CPU time of all job processes so far; None when nothing was ever started."""
         return self._cpu_usage.seconds(self._spawner.launcher_pid)
+
+    def membership(self) -> Membership | None:
+        """The control groups and the session that jobs run in, or would."""
+        pid = self._spawner.launcher_pid
+        if self._membership is None or self._membership[0] != pid:
+            found = membership("self" if pid is None else pid)
+            if pid is None and found is not None and found.session_nice is not None:
+                found = replace(found, session_nice=LOWEST_NICE)
+            self._membership = (pid, found)
+        return self._membership[1]
+
+    def are_running(self) -> bool:
+        """Whether any job executes."""
+        return any(lane.attempts() for lane in self._all_lanes())
 
     def _all_lanes(self) -> list[Lane]:
         return [*self._lanes.values(), *self._retired]

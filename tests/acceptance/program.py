@@ -19,14 +19,22 @@ from buttermilkd.messages import BatchView
 PATIENCE = 30.0
 """Seconds after which a condition that does not come true fails the test."""
 
-IDLE_AT_ONCE = """
+UNMOVED = """
+foreign_cpu_busy = 1.0
+foreign_cpu_clear = 0.99
+steal_busy = 1.0
+cpu_pressure_busy = 1.0
+io_pressure_busy = 1.0
+memory_pressure_busy = 1.0
+memory_available_busy = 0.0001
+"""
+"""The machine that runs the tests is busy with them: nothing that it measures shall decide."""
+IDLE_AT_ONCE = f"""
 [idle]
 quiet_for = "1s"
 settle_for = "100ms"
-foreign_cpu_busy = 1.0
-foreign_cpu_clear = 0.99
+{UNMOVED}
 """
-"""The machine that runs the tests is busy with them."""
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

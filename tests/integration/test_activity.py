@@ -12,8 +12,8 @@ import pytest
 
 from buttermilkd.config.settings import IdleSettings
 from buttermilkd.idle.gate import Gate
-from buttermilkd.idle.load.cpu import LoadSampler
 from buttermilkd.idle.policy.observations import Departure
+from buttermilkd.testing import ScriptedMachine
 from tests.integration.activity_scene import HELLO, Scene, serving, snapshot
 
 
@@ -178,10 +178,9 @@ async def test_a_peer_that_never_says_who_it_is_is_no_reporter_and_is_dropped(sc
 
 
 async def test_the_gate_follows_what_a_web_server_reports(scene: Scene) -> None:
-    used = [100.0]
     gate = Gate(
         scene.server,
-        LoadSampler(scene.clock, lambda: None, used=lambda: used[0], cpus=1),
+        ScriptedMachine(scene.clock),
         IdleSettings(),
         scene.clock,
         concurrency=2,

@@ -1,35 +1,27 @@
 """The idleness decision as time goes by, for the tests of its sentences, traces and properties."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
 
-from buttermilkd.idle.policy.decide import State, Verdict, decide
-from buttermilkd.idle.policy.observations import CpuSample, Reporter, Sample, Web, Window
+from buttermilkd.config.idle import IdleSettings
+from buttermilkd.idle.policy.decide import State, decide
+from buttermilkd.idle.policy.observations import Jobs, Load, Measure, Protection, Reporter, Sample, Web
 from buttermilkd.idle.policy.readings import Level
+from buttermilkd.idle.policy.running import Actions
+from buttermilkd.idle.policy.settings import Window
+from buttermilkd.idle.policy.verdict import Verdict
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+RULES = IdleSettings()
+"""The documented defaults."""
+NOTHING: Mapping[str, float | Measure] = {}
+PROVEN = Protection(proven=True, why="the jobs' group is idle")
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The documented defaults."""
-
-    quiet_for: float = 60
-    start_after: float = 120
-    websocket_start_after: float = 300
-    websockets: Literal["messages", "open"] = "messages"
-    without_reporters: Literal["system", "busy"] = "system"
-    foreign_cpu_busy: float = 0.5
-    foreign_cpu_busy_for: float = 10
-    foreign_cpu_clear: float = 0.25
-    foreign_cpu_clear_for: float = 30
-    allow: Sequence[Window] = ()
-    settle_for: float = 2
-
-
-RULES = Rules()
+def rules(allow: Sequence[Window] = (), **settings: object) -> IdleSettings:
+    """The defaults but for these; durations and shares as the policy sees them, windows as they are."""
+    return IdleSettings().model_copy(update={"allow": tuple(allow), **settings})
 
 
 @dataclass(frozen=True)
@@ -47,10 +39,11 @@ class Mornings:
 class Watch:
     """Decides as time goes by and remembers what it decided. It began long ago, with nothing to see."""
 
-    rules: Rules = RULES
+    rules: IdleSettings = RULES
     now: float = 10_000.0
     state: State = field(default_factory=lambda: State(started=0, since=9_280, level=Level.CLEAR))
     verdicts: list[Verdict] = field(default_factory=list)
+    actions: list[Actions] = field(default_factory=list)
 
     def see(
         self,
@@ -62,11 +55,29 @@ class Watch:
         gap: float | None = None,
         jump: float | None = None,
         local: datetime = NOON,
+        jobs: Jobs | None = None,
+        protection: Protection | None = None,
+        average: tuple[float, float, float] | None = None,
+        measures: Mapping[str, float | Measure] = NOTHING,
     ) -> Verdict:
-        measured = CpuSample(self.now, cpu, own, None if cpu is not None else "a counter went backwards")
-        sample = Sample(web or Web(), measured, local, holds, gap, jump)
-        self.state, verdict = decide(self.state, sample, self.rules, self.now)
+        """One look. ``measures`` are fields of ``Load``, as shares or as they are."""
+        told = {
+            name: value if isinstance(value, Measure) else Measure(value) for name, value in measures.items()
+        }
+        foreign = Measure(cpu, None if cpu is not None else "a counter went backwards")
+        sample = Sample(
+            web or Web(),
+            replace(Load(self.now, foreign, own, average=average), **told),  # type: ignore[arg-type]
+            local,
+            holds,
+            gap,
+            jump,
+            jobs or Jobs(),
+            protection or Protection(),
+        )
+        self.state, actions, verdict = decide(self.state, sample, self.rules, self.now)
         self.verdicts.append(verdict)
+        self.actions.append(actions)
         return verdict
 
     def states(self, seconds: int, look: Callable[[], Verdict]) -> list[str]:
@@ -78,6 +89,11 @@ class Watch:
             seen += [state] if not seen or seen[-1] != state else []
         return seen
 
+    def reading(self, name: str) -> str:
+        """What a signal's row said at the last look: its state and its value."""
+        found = next(one for one in self.verdicts[-1].readings if one.signal.name == name)
+        return f"{'missing' if found.is_missing else found.level.name.lower()}: {found.value}"
+
 
 def reporter(now: float, idle: float = 0.0, **told: float | str | bool | None) -> Reporter:
     """One that reported just now that its users were active ``idle`` seconds ago."""
@@ -85,3 +101,13 @@ def reporter(now: float, idle: float = 0.0, **told: float | str | bool | None) -
         app="api", pid=812, worker="w1", kind="asgi", heard_at=now, stale_after=3, idle_since=now - idle
     )
     return replace(usual, **told)  # type: ignore[arg-type]
+
+
+def quiet(now: float, seconds: float = 3600.0) -> Web:
+    """A web server whose users were last active so long ago."""
+    return Web((reporter(now, seconds),))
+
+
+def in_flight(now: float) -> Web:
+    """A web server with a request."""
+    return Web((reporter(now, requests=1, requests_since=now),))

@@ -30,6 +30,7 @@ EXAMPLES = {
     "flows.records_field",
     "flows.concurrency",
     "flows.parameters",
+    "flows.suspend_max",
     "flows.env",
     "flows.env_files",
 }
@@ -103,7 +104,9 @@ def test_the_file_shows_the_defaults_of_the_code(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", FILES)
 def test_each_key_is_explained_in_the_lines_above_it(name: str) -> None:
     lines = (CONF / name).read_text().splitlines()
-    follows_on = {"foreign_cpu_busy_for", "foreign_cpu_clear_for"}
+    measures = ("foreign_cpu", "other_cpu", "steal", "cpu_pressure", "io_pressure", "memory_pressure")
+    keys = ("busy_for", "clear", "clear_for")
+    follows_on = {f"{measure}_{key}" for measure in (*measures, "memory_available") for key in keys}
     if name == "buttermilkd.toml":
         follows_on |= {
             "jobs_topic",

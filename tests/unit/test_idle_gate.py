@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 import pytest
 
+from buttermilkd.cgroups import Membership
 from buttermilkd.config.settings import IdleSettings
-from buttermilkd.idle.gate import Gate
-from buttermilkd.idle.policy.observations import CpuSample, Reporter, Web
-from buttermilkd.testing import HandMovedClock, settle_loop
-
-CALM = 0.03
+from buttermilkd.idle.gate import Gate, Look
+from buttermilkd.idle.policy.observations import Load, Measure, Reporter, Web
+from buttermilkd.idle.view import idle_view
+from buttermilkd.testing import HandMovedClock, ScriptedMachine, settle_loop
 
 
 def nothing() -> None:
@@ -47,51 +48,44 @@ class HandMovedActivity:
     def observe(self) -> Web:
         return Web((self._told,) if self._told else ())
 
+    def memberships(self) -> frozenset[Membership]:
+        return frozenset()
+
     def sweep(self) -> None:
         self.sweeps += 1
-
-
-class HandMovedLoad:
-    """CPU use as the test wants it."""
-
-    def __init__(self, clock: HandMovedClock) -> None:
-        self._clock = clock
-        self.foreign: float | None = CALM
-        self.ticks: list[float] = []
-
-    def sample(self, tick: float) -> CpuSample:
-        self.ticks.append(tick)
-        return CpuSample(
-            self._clock.monotonic(), self.foreign, problem=None if self.foreign else "not measured"
-        )
 
 
 @dataclass
 class Scene:
     clock: HandMovedClock
     activity: HandMovedActivity
-    load: HandMovedLoad
+    machine: ScriptedMachine
     gate: Gate
-    states: list[str]
+    looks: list[Look]
+
+    @property
+    def states(self) -> list[str]:
+        """What it went through, without repeats."""
+        return [state for state, _ in groupby(look.verdict.state for look in self.looks)]
 
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     clock = HandMovedClock()
-    activity, load = HandMovedActivity(clock), HandMovedLoad(clock)
-    states: list[str] = []
+    activity, machine = HandMovedActivity(clock), ScriptedMachine(clock)
+    looks: list[Look] = []
     gate = Gate(
         activity,
-        load,
+        machine,
         IdleSettings(),
         clock,
         concurrency=3,
-        on_verdict=lambda verdict: states.append(verdict.state),
+        listeners=[looks.append],
     )
     gate.waiting = True
     running = asyncio.ensure_future(gate.run())
     await settle_loop()
-    yield Scene(clock, activity, load, gate, states)
+    yield Scene(clock, activity, machine, gate, looks)
     assert not running.done(), "the gate must outlive whatever a test does"
     running.cancel()
     with suppress(asyncio.CancelledError):
@@ -143,7 +137,7 @@ async def test_it_opens_again_when_the_users_were_quiet_for_long_enough(scene: S
     assert scene.gate.verdict.sentence == "cooling: last request 119 s ago; new jobs start in 1 s"
     await scene.clock.advance(1)
     assert scene.gate.is_open
-    assert scene.states == ["idle", "busy", "cooling", "idle"]
+    assert scene.states == ["unknown", "idle", "busy", "cooling", "idle"]
 
 
 async def test_after_users_were_there_jobs_come_back_one_more_each_tick(scene: Scene) -> None:
@@ -161,10 +155,10 @@ async def test_after_users_were_there_jobs_come_back_one_more_each_tick(scene: S
 
 async def test_a_tick_on_which_nothing_is_known_does_not_make_jobs_come_back_one_by_one(scene: Scene) -> None:
     await scene.clock.advance(2)
-    scene.load.foreign = None
+    scene.machine.load = Load(0, Measure(problem="a counter went backwards"))
     await scene.clock.advance(1)
     assert scene.gate.verdict.state == "unknown"
-    scene.load.foreign = CALM
+    scene.machine.load = Load(0, Measure(0.03))
     await scene.clock.advance(1)
     assert scene.gate.is_open
     assert scene.gate.allowance() is None
@@ -173,16 +167,16 @@ async def test_a_tick_on_which_nothing_is_known_does_not_make_jobs_come_back_one
 async def test_it_looks_less_often_while_nothing_waits_and_at_once_when_something_does(scene: Scene) -> None:
     scene.gate.waiting = False
     await scene.clock.advance(13)
-    scene.load.ticks.clear()
+    scene.machine.ticks.clear()
     await scene.clock.advance(20)
-    assert scene.load.ticks == [5.0] * 4
+    assert scene.machine.ticks == [5.0] * 4
     await scene.clock.advance(2)
-    assert len(scene.load.ticks) == 4
+    assert len(scene.machine.ticks) == 4
     scene.gate.waiting = True
     await settle_loop()
-    assert len(scene.load.ticks) == 5
+    assert len(scene.machine.ticks) == 5
     await scene.clock.advance(3)
-    assert scene.load.ticks[5:] == [1.0] * 3
+    assert scene.machine.ticks[5:] == [1.0] * 3
 
 
 async def test_work_that_arrives_while_it_looks_is_not_missed(scene: Scene) -> None:
@@ -192,9 +186,9 @@ async def test_work_that_arrives_while_it_looks_is_not_missed(scene: Scene) -> N
     scene.gate.waiting = False
     scene.gate.waiting = True
     await settle_loop()
-    scene.load.ticks.clear()
+    scene.machine.ticks.clear()
     await scene.clock.advance(2)
-    assert scene.load.ticks == [1.0, 1.0]
+    assert scene.machine.ticks == [1.0, 1.0]
 
 
 async def test_a_clock_that_is_set_is_unknown_until_the_next_tick(scene: Scene) -> None:
@@ -230,7 +224,12 @@ async def test_a_hold_closes_it_at_once_and_its_release_opens_it(scene: Scene) -
 async def test_a_hold_from_before_the_start_holds() -> None:
     clock = HandMovedClock()
     gate = Gate(
-        HandMovedActivity(clock), HandMovedLoad(clock), IdleSettings(), clock, concurrency=1, holds=["paused"]
+        HandMovedActivity(clock),
+        ScriptedMachine(clock),
+        IdleSettings(),
+        clock,
+        concurrency=1,
+        holds=["paused"],
     )
     assert gate.verdict.reasons[0] == "paused"
     assert gate.verdict.state == "held"
@@ -240,10 +239,13 @@ async def test_the_view_tells_every_signal_as_of_now(scene: Scene) -> None:
     await scene.clock.advance(2)
     scene.activity.tell(requests=1)
     scene.activity.tell(idle=41)
-    view = scene.gate.view()
+    view = idle_view(scene.gate.last, scene.clock)
     assert view["state"] == "cooling"
     assert not view["idle"]
-    assert view["sentence"] == "cooling: last request 41 s ago; new jobs start in 79 s"
+    assert (
+        view["sentence"]
+        == "cooling: last request 41 s ago; suspended jobs resume in 19 s, new ones start in 79 s"
+    )
     assert view["reasons"] == ["last request 41 s ago"]
     now = datetime.fromisoformat(view["since"])
     assert view["start_at"] is not None
@@ -258,7 +260,9 @@ async def test_the_view_tells_every_signal_as_of_now(scene: Scene) -> None:
         "clear_at": "quiet for 120 s",
         "state": "cooling",
         "reason": "last request 41 s ago",
+        "timer": None,
     }
+    assert signals["steal"]["state"] == "missing"
     assert signals["cpu"]["busy_at"] == "over 50 % for 10 s"
     assert signals["cpu"]["clear_at"] == "under 25 % for 30 s"
     assert signals["cpu"]["state"] == "clear"
@@ -273,7 +277,7 @@ async def test_silent_reporters_are_swept_on_each_tick(scene: Scene) -> None:
 def test_after_a_time_in_which_nobody_looked_nothing_is_known_and_nobody_is_swept() -> None:
     clock = HandMovedClock()
     activity = HandMovedActivity(clock)
-    gate = Gate(activity, HandMovedLoad(clock), IdleSettings(), clock, concurrency=3)
+    gate = Gate(activity, ScriptedMachine(clock), IdleSettings(), clock, concurrency=3)
     seen = []
     for seconds in (1, 1, 47, 1):
         clock._pass(seconds)
@@ -285,7 +289,7 @@ def test_after_a_time_in_which_nobody_looked_nothing_is_known_and_nobody_is_swep
 def test_a_report_right_after_such_a_time_does_not_open_it() -> None:
     clock = HandMovedClock()
     activity = HandMovedActivity(clock)
-    gate = Gate(activity, HandMovedLoad(clock), IdleSettings(), clock, concurrency=3)
+    gate = Gate(activity, ScriptedMachine(clock), IdleSettings(), clock, concurrency=3)
     clock._pass(47)
     activity.tell(idle=500)
     assert gate.verdict.sentence == "unknown: nothing was observed for 47 s (overload, or a sleep)"

@@ -1,11 +1,9 @@
 """The idleness decision: its sentences."""
 
-from dataclasses import replace
-
 import pytest
 
 from buttermilkd.idle.policy.observations import Departure, Web
-from tests.unit.idle_watch import NOON, RULES, Mornings, Watch, reporter
+from tests.unit.idle_watch import NOON, Mornings, Watch, reporter, rules
 
 
 def test_idle_says_for_how_long_and_what_allows_it() -> None:
@@ -39,7 +37,10 @@ def test_websockets_and_requests_of_all_reporters_are_told_together() -> None:
 def test_after_the_last_request_it_says_when_jobs_start() -> None:
     watch = Watch()
     verdict = watch.see(Web((reporter(watch.now, 41.0),)))
-    assert verdict.sentence == "cooling: last request 41 s ago; new jobs start in 79 s"
+    assert (
+        verdict.sentence
+        == "cooling: last request 41 s ago; suspended jobs resume in 19 s, new ones start in 79 s"
+    )
     assert (verdict.resumes_at, verdict.starts_at) == (watch.now + 19, watch.now + 79)
 
 
@@ -83,7 +84,7 @@ def test_a_websocket_is_busy_then_cooling_then_forgotten(idle: float, state: str
 
 
 def test_any_open_websocket_blocks_where_configured() -> None:
-    watch = Watch(replace(RULES, websockets="open"))
+    watch = Watch(rules(websockets="open"))
     verdict = watch.see(Web((reporter(watch.now, 7200, websockets=1),)))
     assert verdict.sentence == "busy: 1 websocket open, last message 2 h ago"
 
@@ -100,7 +101,7 @@ def test_foreign_cpu_says_how_much_how_long_and_what_is_not_counted() -> None:
     )
     watch.states(13, lambda: watch.see(cpu=0.12))
     assert watch.verdicts[-1].sentence == (
-        "cooling: other processes use 12 % of CPU (under 25 % for 12 s); new jobs start in 18 s"
+        "cooling: other processes use 12 % of CPU (under 25 % for 12 s); jobs go on in 18 s"
     )
 
 
@@ -113,7 +114,7 @@ def test_reasons_come_worst_first_and_the_longest_wait_ends_the_sentence() -> No
     assert watch.see(web).sentence == (
         "cooling: 1 websocket open, last message 70 s ago; "
         'web server "docs" gone 12 s ago with 1 request in flight and 3 websockets open; '
-        "last request 30 s ago; new jobs start in 4 min"
+        "last request 30 s ago; suspended jobs resume in 48 s, new ones start in 4 min"
     )
     held = watch.see(web, holds=("paused by ada",), cpu=None)
     assert held.sentence.startswith(
@@ -126,7 +127,7 @@ def test_no_web_server_at_all_leaves_the_decision_to_the_system() -> None:
 
 
 def test_no_web_server_at_all_is_busy_where_configured() -> None:
-    watch = Watch(replace(RULES, without_reporters="busy"))
+    watch = Watch(rules(without_reporters="busy"))
     assert watch.see().sentence == 'busy: no web server reports (without_reporters = "busy")'
     assert watch.see(Web((reporter(watch.now, 500),))).idle
 
@@ -138,6 +139,6 @@ def test_a_web_server_that_nobody_has_used_yet_is_idle() -> None:
 
 
 def test_outside_the_schedule_nothing_starts() -> None:
-    watch = Watch(replace(RULES, allow=(Mornings(),)))
+    watch = Watch(rules(allow=(Mornings(),)))
     assert watch.see(local=NOON).sentence == "held: Mon 12:00 is outside the schedule (00:00-12:00)"
     assert watch.see(local=NOON.replace(hour=11)).idle

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttermilkd.idle.policy.observations import Departure, Web
-from tests.unit.idle_watch import RULES, Watch, reporter
+from tests.unit.idle_watch import RULES, Watch, reporter, rules
 
 reporters = st.tuples(
     st.floats(0, 1000),
@@ -74,7 +74,7 @@ def test_every_verdict_has_its_reasons_and_one_sentence_made_of_them(
 
 @given(webs(), st.sampled_from(["messages", "open"]))
 def test_quiet_implies_idle_within_the_longest_wait(web: Web, mode: Literal["messages", "open"]) -> None:
-    watch = Watch(replace(RULES, websockets=mode))
+    watch = Watch(rules(websockets=mode))
     quiet = tuple(
         replace(one, requests=0, websockets=0 if mode == "open" else one.websockets, reported=True)
         for one in web.reporters

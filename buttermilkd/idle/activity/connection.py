@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
+from buttermilkd.cgroups import Membership, membership
 from buttermilkd.clock import Clock
 from buttermilkd.idle.policy.observations import Departure, Reporter
 from buttermilkd.reports import MAX_LINE, MAX_LINES_PER_SECOND, STALE_BEATS, Hello, Snapshot, decode
@@ -53,6 +54,8 @@ class ReporterConnection(asyncio.Protocol):
         self.peer = Peer(None, -1)
         self.reporter: Reporter | None = None
         """The reporter as its last line told; None before it has said who it is."""
+        self.membership: Membership | None = None
+        """The control groups that it runs in; None before it has said who it is, or where they are not to be seen."""
 
     def departure(self, at: float) -> Departure | None:
         """What its users lose if it goes now; None if nothing is open."""
@@ -132,6 +135,7 @@ class ReporterConnection(asyncio.Protocol):
             if before is not None:
                 raise ValueError("a second hello")
             self.reporter = _introduced(report, self.peer, now)
+            self.membership = None if self.peer.pid is None else membership(self.peer.pid)
         else:
             if before is None:
                 raise ValueError("no hello first")

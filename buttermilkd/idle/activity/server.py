@@ -6,6 +6,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 
+from buttermilkd.cgroups import Membership
 from buttermilkd.clock import Clock
 from buttermilkd.idle.activity.connection import Peer, ReporterConnection
 from buttermilkd.idle.policy.observations import Departure, Web
@@ -68,6 +69,11 @@ class ActivityServer:
         """All that reporters have told, as the policy wants it."""
         reporters = tuple(one.reporter for one in self._connections if one.reporter is not None)
         return Web(reporters, self._departure, self._departed_active_at)
+
+    def memberships(self) -> frozenset[Membership]:
+        """Where the web servers run; one that cannot be seen is somewhere unknown."""
+        unknown = Membership(None)
+        return frozenset(one.membership or unknown for one in self._connections if one.reporter is not None)
 
     def views(self) -> list[ReporterView]:
         """The reporters for people and programs, by name, process and worker."""

@@ -1,74 +1,115 @@
 """How busy the CPUs are with what is not ours: the machine's counters less our jobs', differenced by us."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import psutil
 
-from buttermilkd.clock import Clock
-from buttermilkd.idle.policy.observations import CpuSample
+from buttermilkd.idle.policy.observations import Measure
 
 LATE_TICKS = 3
 """A sample that comes after so many ticks says nothing about now."""
 SHORTEST = 0.5
 """Seconds: the kernel counts in hundredths of a second, so what is closer together is mostly noise."""
 TOLERANCE = 0.05
-"""Our jobs' time is an estimate and may exceed the machine's by this share before something is wrong."""
+"""Our jobs' time may be an estimate, and exceed the machine's by this share before something is wrong."""
 
 
-def machine_seconds() -> float:
-    """CPU seconds that all processes and interrupts of the machine have used since it started.
+@dataclass(frozen=True, slots=True)
+class Times:
+    """CPU seconds since the machine started: they only ever grow."""
 
-    Waiting for disks is no use of a CPU, and steal is other machines'.
-    """
+    used: float
+    """By all processes and interrupts. Waiting for disks is no use of a CPU."""
+    stolen: float
+    """That the host of a virtual machine gave to others."""
+
+
+def machine_times() -> Times:
+    """Of all CPUs together."""
     times = psutil.cpu_times()
-    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+    used = times.user + times.nice + times.system + times.irq + times.softirq
+    return Times(float(used), float(times.steal))
 
 
-class LoadSampler:
+@dataclass(frozen=True, slots=True)
+class CpuUse:
+    """What happened between two looks, as shares of all CPUs."""
+
+    foreign: Measure
+    others: Measure
+    steal: Measure
+    own: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    at: float
+    times: Times
+    own: float
+    web: float | None
+
+
+class CpuMeter:
     """Takes samples of the CPUs' use by others, one a tick."""
 
     def __init__(
         self,
-        clock: Clock,
-        own_cpu: Callable[[], float | None],
         *,
-        used: Callable[[], float] = machine_seconds,
+        times: Callable[[], Times] = machine_times,
         cpus: int | None = None,
+        method: str = "",
     ) -> None:
-        """``own_cpu`` and ``used`` give CPU seconds that only ever grow; None: none of ours ever ran."""
-        self._clock = clock
-        self._own_cpu = own_cpu
-        self._used = used
+        """``method`` says how our own jobs are counted, where that is no count but an estimate."""
+        self._times = times
         self._cpus = cpus or psutil.cpu_count() or 1
-        self._before: tuple[float, float, float] | None = None
-        self._latest = CpuSample(clock.monotonic(), None, problem="not measured yet")
+        self._method = method
+        self._before: _Counters | None = None
+        self._latest = _unknown("not measured yet")
 
-    def sample(self, tick: float) -> CpuSample:
+    def sample(self, at: float, tick: float, own: float | None, web: float | None) -> CpuUse:
         """What happened since the last call, which was meant to be ``tick`` seconds ago.
 
-        Called again too soon, it gives the sample before.
+        ``own`` and ``web`` are the CPU seconds that our jobs and the web servers have used so far; None: none
+        of ours ever ran, and it is not told. Called again too soon, it gives the sample before.
         """
-        at = self._clock.monotonic()
-        if self._before is not None and at - self._before[0] < SHORTEST:
+        before = self._before
+        if before is not None and at - before.at < SHORTEST:
             return self._latest
-        now = (at, self._used(), self._own_cpu() or 0.0)
-        if self._before is None:
-            self._latest = CpuSample(at, None, problem="not measured yet")
-        else:
-            at_before, used_before, own_before = self._before
-            self._latest = self._difference(
-                at, at - at_before, now[1] - used_before, now[2] - own_before, tick
-            )
-        self._before = now
+        now = self._before = _Counters(at, self._times(), own or 0.0, web)
+        if before is not None:
+            self._latest = self._difference(before, now, tick)
         return self._latest
 
-    def _difference(self, at: float, elapsed: float, used: float, own: float, tick: float) -> CpuSample:
+    def _difference(self, before: _Counters, now: _Counters, tick: float) -> CpuUse:
+        elapsed = now.at - before.at
         if elapsed > LATE_TICKS * tick:
-            return CpuSample(at, None, problem=f"measured after {elapsed:.0f} s instead of {tick:.0f} s")
+            return _unknown(f"measured after {elapsed:.0f} s instead of {tick:.0f} s")
         capacity = elapsed * self._cpus
-        if used < 0 or own < 0 or used - own < -TOLERANCE * capacity:
-            return CpuSample(at, None, problem="a counter went backwards")
-        return CpuSample(at, _share(used - own, capacity), _share(own, capacity))
+        used, own = now.times.used - before.times.used, now.own - before.own
+        stolen = now.times.stolen - before.times.stolen
+        if used < 0 or own < 0 or stolen < 0 or used - own < -TOLERANCE * capacity:
+            return _unknown("a counter went backwards")
+        foreign = used - own
+        return CpuUse(
+            foreign=Measure(_share(foreign, capacity), method=self._method),
+            others=self._others(before.web, now.web, foreign, capacity),
+            steal=Measure(_share(stolen, capacity)),
+            own=_share(own, capacity),
+        )
+
+    @staticmethod
+    def _others(before: float | None, now: float | None, foreign: float, capacity: float) -> Measure:
+        if now is None:
+            return Measure(missing="what web servers use is not told apart")
+        if before is None or now - before < -TOLERANCE * capacity:
+            return Measure(problem="web servers came or went")
+        return Measure(_share(foreign - (now - before), capacity))
+
+
+def _unknown(problem: str) -> CpuUse:
+    measure = Measure(problem=problem)
+    return CpuUse(measure, measure, measure)
 
 
 def _share(used: float, capacity: float) -> float:

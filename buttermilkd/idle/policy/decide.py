@@ -1,13 +1,17 @@
 """May jobs run? A pure function of what is remembered, what is seen, the settings and the time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from buttermilkd.idle.policy import machine, users
+from buttermilkd.idle.policy import measures, orders, running, users
+from buttermilkd.idle.policy.backoff import HOUR, Backoff
 from buttermilkd.idle.policy.latch import Latch
-from buttermilkd.idle.policy.observations import Sample, Settings
-from buttermilkd.idle.policy.readings import Level, Reading, Wait
-from buttermilkd.idle.policy.wording import countdown, duration
+from buttermilkd.idle.policy.observations import Sample
+from buttermilkd.idle.policy.readings import Level, Reading, Signal
+from buttermilkd.idle.policy.running import Actions, Running, stance
+from buttermilkd.idle.policy.settings import Patience, Settings
+from buttermilkd.idle.policy.verdict import Verdict, verdict
+from buttermilkd.idle.policy.wording import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,91 +22,83 @@ class State:
     since: float
     """When the level became what it is."""
     level: Level = Level.UNKNOWN
-    cpu: Latch = field(default_factory=Latch)
+    latches: Mapping[str, Latch] = field(default_factory=dict)
+    running: Running = field(default_factory=Running)
+    backoff: Backoff = field(default_factory=Backoff)
 
     @classmethod
     def initial(cls, now: float) -> "State":
         return cls(started=now, since=now)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """May jobs run now, and every reason why not, worst first. Times are monotonic seconds."""
-
-    level: Level
-    since: float
-    at: float
-    reasons: tuple[str, ...]
-    """Never empty; while idle, the facts that allow it."""
-    sentence: str
-    readings: tuple[Reading, ...]
-    resumes_at: float | None = None
-    """When suspended jobs may go on, and new ones start, if nothing else happens; None: that cannot be foreseen."""
-    starts_at: float | None = None
-
-    @property
-    def idle(self) -> bool:
-        return self.level is Level.CLEAR
-
-    @property
-    def state(self) -> str:
-        """``unknown``, ``busy``, ``cooling``, ``idle`` or ``held``."""
-        return "idle" if self.idle else self.level.name.lower()
-
-
-def decide(state: State, sample: Sample, settings: Settings, now: float) -> tuple[State, Verdict]:
-    """The state and the verdict after this look.
+def decide(state: State, sample: Sample, settings: Settings, now: float) -> tuple[State, Actions, Verdict]:
+    """The state after this look, what to do, and the verdict.
 
     Any signal over its upper bound is busy; what is not known counts as such; when all are clear again,
     the last of their timers ends the cooling.
     """
-    limits = machine.cpu_thresholds(settings)
-    cpu = state.cpu.step(sample.cpu.foreign, sample.cpu.at, limits)
+    latches = measures.step(state.latches, sample.load, settings)
+    patience = Patience.of(settings, state.backoff.factor)
+    watched = _watched(state, sample, settings, patience, latches, now)
+    least = settings.suspend_min
+    after = running.step(
+        state.running,
+        watched,
+        sample.jobs,
+        now,
+        least=least,
+        lingers=sample.protection.proven and measures.others_are_quiet(latches, sample.load),
+    )
+    suspended = running.has_suspended(state.running, after)
+    backoff = state.backoff.step(now, suspended=suspended, limit=settings.suspensions_per_hour)
     readings = (
-        machine.operators(sample.holds),
-        machine.schedule(settings.allow, sample.local),
-        machine.settling(state.started, settings, now),
-        machine.clock(sample),
-        users.reporters(sample.web, settings, now),
-        users.websockets(sample.web, settings, now),
-        users.requests(sample.web, settings, now),
-        users.departures(sample.web, settings, now),
-        machine.foreign_cpu(sample.cpu, cpu, limits),
+        *watched,
+        running.suspension(after, sample.jobs, least, now),
+        measures.others(latches, sample.load, settings),
+        measures.average(sample.load),
+        _frequency(backoff, settings),
     )
     level = max(reading.level for reading in readings)
     since = state.since if level is state.level else now
-    return State(state.started, since, level, cpu), _verdict(level, since, readings, now)
+    actions = Actions(
+        start=level is Level.CLEAR,
+        auto=stance(after.auto_since),
+        suspend=stance(after.suspend_since),
+        requeue=stance(after.requeue_since),
+        memory_is_short=measures.memory_is_short(watched),
+    )
+    told = verdict(level, since, readings, now)
+    return State(state.started, since, level, latches, after, backoff), actions, told
 
 
-def _verdict(level: Level, since: float, readings: tuple[Reading, ...], now: float) -> Verdict:
-    blocking = sorted((reading for reading in readings if reading.level), key=_worst_first)
-    told = [reading.reason for reading in blocking] or [reading.fact for reading in readings]
-    reasons = tuple(text for text in told if text)
-    waits = [reading.wait for reading in blocking if reading.wait is not None]
-    foreseen = bool(blocking) and len(waits) == len(blocking)
-    return Verdict(
-        level=level,
-        since=since,
-        at=now,
-        reasons=reasons,
-        sentence=_sentence(level, reasons, waits, now - since, now),
-        readings=readings,
-        resumes_at=max(wait.resumes_at for wait in waits) if foreseen else None,
-        starts_at=max(wait.starts_at for wait in waits) if foreseen else None,
+def _watched(
+    state: State,
+    sample: Sample,
+    settings: Settings,
+    patience: Patience,
+    latches: measures.Latches,
+    now: float,
+) -> tuple[Reading, ...]:
+    """The signals that come from outside."""
+    web = sample.web
+    return (
+        orders.operators(sample.holds),
+        orders.schedule(settings.allow, sample.local),
+        orders.settling(state.started, settings, now),
+        orders.clock(sample),
+        users.reporters(web, settings, now),
+        users.websockets(web, settings, patience, now),
+        users.requests(web, patience, now),
+        users.departures(web, patience, now),
+        *measures.readings(latches, sample.load, settings),
     )
 
 
-def _worst_first(reading: Reading) -> tuple[int, float]:
-    """Sorts by level; among those that only need time, the one that needs most comes first."""
-    needed = reading.wait.starts_at if reading.level is Level.COOLING and reading.wait is not None else 0.0
-    return -reading.level, -needed
-
-
-def _sentence(level: Level, reasons: Sequence[str], waits: Sequence[Wait], lasting: float, now: float) -> str:
-    """The one sentence that says what the gate does and why, wherever it is shown."""
-    if level is Level.CLEAR:
-        return f"idle for {duration(lasting)}: {', '.join(reasons)}"
-    told = f"{level.name.lower()}: {'; '.join(reasons)}"
-    if level is not Level.COOLING:
-        return told
-    return f"{told}; {waits[0].countdown} {countdown(waits[0].starts_at - now)}"
+def _frequency(backoff: Backoff, settings: Settings) -> Reading:
+    """How often jobs were suspended, and what that does to the waits."""
+    limit = settings.suspensions_per_hour
+    signal = Signal("frequency", f"over {count(limit, 'suspension')} in an hour", "an hour without any")
+    value = f"{count(len(backoff.recent), 'suspension')} in the last {HOUR / 60:.0f} min"
+    if backoff.factor == 1:
+        return signal.clear(value)
+    return signal.clear(f"{value}: waits are {backoff.factor} times as long")

@@ -1,9 +1,7 @@
 """What the policy is told of the world: frozen values. Times are monotonic seconds, never in the future."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +59,64 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True)
-class CpuSample:
-    """How busy the CPUs were between two looks. Shares are of all CPUs, 0 to 1."""
+class Measure:
+    """One quantity at one look: a share from 0 to 1, or why there is none."""
+
+    value: float | None = None
+    problem: str | None = None
+    """Why it is not known at this moment; at another it will be."""
+    missing: str | None = None
+    """Why this machine does not tell it."""
+    subject: str = ""
+    """Of what it was measured, where that is not the whole machine."""
+    method: str = ""
+    """How, where there are several ways, for people who want to know."""
+
+
+UNMEASURED = Measure(missing="not measured")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the machine did between two looks. Shares of CPU are of all CPUs."""
 
     at: float
-    foreign: float | None
-    """All but our own jobs; None: not known, see ``problem``."""
+    foreign: Measure
+    """CPU use of all but our own jobs."""
     own: float = 0.0
-    problem: str | None = None
+    """Our jobs' own use of the CPUs."""
+    others: Measure = UNMEASURED
+    """CPU use of all but our own jobs and the web servers that report."""
+    steal: Measure = UNMEASURED
+    """CPU that the host of this virtual machine gave to others."""
+    cpu_pressure: Measure = UNMEASURED
+    """Share of time in which something had to wait for a CPU; likewise the next two."""
+    io_pressure: Measure = UNMEASURED
+    memory_pressure: Measure = UNMEASURED
+    """... in which everything had to wait for memory."""
+    memory_available: Measure = UNMEASURED
+    """Share of the memory that can be had without swapping."""
+    average: tuple[float, float, float] | None = None
+    """The load average over 1, 5 and 15 minutes: shown, not used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """How many jobs execute or are suspended, by what their flows want done when people arrive."""
+
+    auto: int = 0
+    finish: int = 0
+    suspend: int = 0
+    requeue: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Whether idle priority is proven to keep our jobs out of the web servers' way."""
+
+    proven: bool = False
+    why: str = "no web server reports"
+    """What proves it, or why it is not proven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +124,7 @@ class Sample:
     """One look at everything."""
 
     web: Web
-    cpu: CpuSample
+    load: Load
     local: datetime
     """Wall-clock time where the machine is, for the schedule."""
     holds: tuple[str, ...] = ()
@@ -85,36 +133,5 @@ class Sample:
     """Seconds since the look before, where that is far too long: nobody watched meanwhile."""
     jump: float | None = None
     """Seconds by which the wall clock has moved against the monotonic one: it was set, or the machine slept."""
-
-
-class Window(Protocol):
-    """A time of the week at which jobs may run. ``str`` gives it as it was configured."""
-
-    def contains(self, local: datetime) -> bool: ...
-
-
-class Settings(Protocol):
-    """The keys of the ``[idle]`` table; times in seconds, CPU shares from 0 to 1 of all CPUs."""
-
-    @property
-    def quiet_for(self) -> float: ...
-    @property
-    def start_after(self) -> float: ...
-    @property
-    def websocket_start_after(self) -> float: ...
-    @property
-    def websockets(self) -> Literal["messages", "open"]: ...
-    @property
-    def without_reporters(self) -> Literal["system", "busy"]: ...
-    @property
-    def foreign_cpu_busy(self) -> float: ...
-    @property
-    def foreign_cpu_busy_for(self) -> float: ...
-    @property
-    def foreign_cpu_clear(self) -> float: ...
-    @property
-    def foreign_cpu_clear_for(self) -> float: ...
-    @property
-    def allow(self) -> Sequence[Window]: ...
-    @property
-    def settle_for(self) -> float: ...
+    jobs: Jobs = field(default_factory=Jobs)
+    protection: Protection = field(default_factory=Protection)

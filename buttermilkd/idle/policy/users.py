@@ -1,23 +1,27 @@
 """The signals that web servers report: what their users do. Pure functions."""
 
-from buttermilkd.idle.policy.observations import Reporter, Settings, Web
-from buttermilkd.idle.policy.readings import Level, Reading, Signal, Wait
+from dataclasses import replace
+
+from buttermilkd.idle.policy.observations import Reporter, Web
+from buttermilkd.idle.policy.readings import Level, Reading, Signal, Stops, Wait
+from buttermilkd.idle.policy.settings import Patience, Settings
 from buttermilkd.idle.policy.wording import count, countdown, duration
 from buttermilkd.reports import STALE_BEATS
 
 
-def websockets(web: Web, settings: Settings, now: float) -> Reading:
+def websockets(web: Web, settings: Settings, patience: Patience, now: float) -> Reading:
     """Open websockets: any of them, or those whose users were active lately.
 
     A reporter tells one age for all its activity, so while it has websockets open its requests count as
     their messages: the longer of both waits applies.
     """
     any_blocks = settings.websockets == "open"
-    wait = max(settings.start_after, settings.websocket_start_after)
+    wait = patience.websocket_start_after
     signal = Signal(
         "websockets",
-        "any open" if any_blocks else f"a message within {countdown(settings.quiet_for)}",
+        "any open" if any_blocks else f"a message within {countdown(patience.quiet_for)}",
         "none open" if any_blocks else f"silent for {countdown(wait)}",
+        Stops.UNPROTECTED,
     )
     holders = [reporter for reporter in web.reporters if reporter.websockets]
     if not holders:
@@ -31,13 +35,14 @@ def websockets(web: Web, settings: Settings, now: float) -> Reading:
         return signal.blocking(Level.BUSY, value, reason)
     if age >= wait:
         return signal.clear(value, f"{count(opened, 'forgotten tab')} silent for {duration(age)}")
-    level = Level.BUSY if age < settings.quiet_for else Level.COOLING
-    return signal.blocking(level, value, reason, Wait(active_at + settings.quiet_for, active_at + wait))
+    level = Level.BUSY if age < patience.quiet_for else Level.COOLING
+    return signal.blocking(level, value, reason, Wait(active_at + patience.quiet_for, active_at + wait))
 
 
-def requests(web: Web, settings: Settings, now: float) -> Reading:
+def requests(web: Web, patience: Patience, now: float) -> Reading:
     """Requests in flight, and how long ago the last one was."""
-    signal = Signal("requests", "one in flight", f"quiet for {countdown(settings.start_after)}")
+    clear_at = f"quiet for {countdown(patience.start_after)}"
+    signal = Signal("requests", "one in flight", clear_at, Stops.UNPROTECTED)
     in_flight = sum(reporter.requests for reporter in web.reporters)
     if in_flight:
         since = min((r.requests_since for r in web.reporters if r.requests_since is not None), default=now)
@@ -49,16 +54,16 @@ def requests(web: Web, settings: Settings, now: float) -> Reading:
         return signal.clear("none in flight", "no request so far" if told and not web.departure else None)
     value = f"none in flight, last {duration(now - active_at)} ago"
     reason = f"last request {duration(now - active_at)} ago"
-    if now - active_at >= settings.start_after:
+    if now - active_at >= patience.start_after:
         return signal.clear(value, reason)
-    wait = Wait(active_at + settings.quiet_for, active_at + settings.start_after)
+    wait = Wait(active_at + patience.quiet_for, active_at + patience.start_after)
     return signal.blocking(Level.COOLING, value, reason, wait)
 
 
-def departures(web: Web, settings: Settings, now: float) -> Reading:
+def departures(web: Web, patience: Patience, now: float) -> Reading:
     """A web server that went away while its users had something open: they will be back."""
-    later = f"{countdown(settings.start_after)} later"
-    signal = Signal("departures", "gone with something open", later)
+    later = f"{countdown(patience.start_after)} later"
+    signal = Signal("departures", "gone with something open", later, Stops.UNPROTECTED)
     gone = web.departure
     if gone is None:
         return signal.clear("none")
@@ -66,9 +71,9 @@ def departures(web: Web, settings: Settings, now: float) -> Reading:
     lost = [f"{count(gone.requests, 'request')} in flight"] if gone.requests else []
     lost += [f"{count(gone.websockets, 'websocket')} open"] if gone.websockets else []
     reason = f'web server "{gone.app}" gone {duration(now - gone.at)} ago with {" and ".join(lost)}'
-    if now - gone.at >= settings.start_after:
+    if now - gone.at >= patience.start_after:
         return signal.clear(value, reason)
-    wait = Wait(gone.at + settings.quiet_for, gone.at + settings.start_after, countdown="waiting")
+    wait = Wait(gone.at + patience.quiet_for, gone.at + patience.start_after, after_departure=True)
     return signal.blocking(Level.COOLING, value, reason, wait)
 
 
@@ -76,14 +81,16 @@ def reporters(web: Web, settings: Settings, now: float) -> Reading:
     """Whether all that report can be believed, and whether there are any."""
     needed = settings.without_reporters == "busy"
     silent_long = f"silent for {STALE_BEATS} beats"
-    signal = Signal("reporters", f"{silent_long}, or none" if needed else silent_long, "all report in time")
+    busy_at = f"{silent_long}, or none" if needed else silent_long
+    signal = Signal("reporters", busy_at, "all report in time", Stops.UNPROTECTED)
     connected = web.reporters
     silent = sorted((one for one in connected if one.is_stale(now)), key=lambda one: one.heard_at)
     value = f"{len(connected):,} connected" + (f", {len(silent):,} silent" if silent else "")
     if silent:
         age = duration(now - silent[0].heard_at)
         reason = f"{_named(silent)} silent for {age}; assuming busy"
-        return signal.blocking(Level.UNKNOWN, value, reason)
+        # Its users may be there as well as not: jobs that run are treated as if they were.
+        return replace(signal.blocking(Level.UNKNOWN, value, reason), stops=signal.stops)
     if mute := [one for one in connected if not one.reported]:
         reason = f"{_named(mute)} connected, its first report is due"
         return signal.blocking(Level.UNKNOWN, value, reason)

@@ -1,0 +1,45 @@
+"""The idleness decision for people and programs: what the API answers and ``buttermilkctl idle`` prints."""
+
+from buttermilkd.clock import Clock, iso
+from buttermilkd.idle.gate import Look
+from buttermilkd.idle.policy.readings import Reading
+from buttermilkd.messages import IdleView, ProtectionView, RunningJobsView, SignalView
+
+
+def idle_view(look: Look, clock: Clock) -> IdleView:
+    """The verdict, each signal and each threshold, as of the look."""
+    verdict, actions, jobs = look.verdict, look.actions, look.sample.jobs
+
+    def at(monotonic: float | None) -> str | None:
+        """A monotonic time as the wall clock shows it now."""
+        return None if monotonic is None else iso(monotonic - clock.monotonic() + clock.now())
+
+    return IdleView(
+        idle=verdict.idle,
+        state=verdict.state,
+        since=at(verdict.since) or "",
+        sentence=verdict.sentence,
+        reasons=list(verdict.reasons),
+        resume_at=at(verdict.resumes_at),
+        start_at=at(verdict.starts_at),
+        signals=[_signal(reading) for reading in verdict.readings],
+        protection=ProtectionView(proven=look.sample.protection.proven, why=look.sample.protection.why),
+        running_jobs=[
+            RunningJobsView(on_busy="auto", jobs=jobs.auto, stance=actions.auto),
+            RunningJobsView(on_busy="suspend", jobs=jobs.suspend, stance=actions.suspend),
+            RunningJobsView(on_busy="requeue", jobs=jobs.requeue, stance=actions.requeue),
+            RunningJobsView(on_busy="finish", jobs=jobs.finish, stance="go on"),
+        ],
+    )
+
+
+def _signal(reading: Reading) -> SignalView:
+    return SignalView(
+        name=reading.signal.name,
+        value=reading.value,
+        busy_at=reading.signal.busy_at,
+        clear_at=reading.signal.clear_at,
+        state="missing" if reading.is_missing else reading.level.name.lower(),
+        reason=reading.reason,
+        timer=reading.timer,
+    )
