@@ -15,20 +15,11 @@ import pytest
 
 from buttermilkd.client import Client
 from buttermilkd.messages import BatchView
+from tests.unmoved import UNMOVED
 
 PATIENCE = 30.0
 """Seconds after which a condition that does not come true fails the test."""
 
-UNMOVED = """
-foreign_cpu_busy = 1.0
-foreign_cpu_clear = 0.99
-steal_busy = 1.0
-cpu_pressure_busy = 1.0
-io_pressure_busy = 1.0
-memory_pressure_busy = 1.0
-memory_available_busy = 0.0001
-"""
-"""The machine that runs the tests is busy with them: nothing that it measures shall decide."""
 IDLE_AT_ONCE = f"""
 [idle]
 quiet_for = "1s"

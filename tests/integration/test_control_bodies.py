@@ -14,11 +14,14 @@ from buttermilkd import daemon
 from buttermilkd.clock import SystemClock
 from buttermilkd.config.load import load
 from buttermilkd.messages import NDJSON, PROBLEM
+from tests.unmoved import UNMOVED
 
-CONFIG = """
+CONFIG = f"""
 [daemon]
 state_dir = "s"
 runtime_dir = "r"
+[idle]
+{UNMOVED}
 [flows.hello]
 command = ["true"]
 """
