@@ -10,11 +10,11 @@ from buttermilkd.jobs import Ending, Outcome
 from buttermilkd.runner.arguments import UnusableArgumentError, document, environment, fill
 from buttermilkd.runner.attempt import Allowance, Attempt, cause_of, timed_out
 from buttermilkd.runner.flow import FlowSettings
+from buttermilkd.runner.launcher.process import Exit, Process
+from buttermilkd.runner.launcher.spawner import Request, Spawner, spawn_problem
 from buttermilkd.runner.output import BoundedLog, LastLine, telling_line
-from buttermilkd.runner.process import Exit, Process
 from buttermilkd.runner.results import UnusableResultError, json_text, read_result, remove_result
 from buttermilkd.runner.slots import Room, Slots
-from buttermilkd.runner.spawner import Request, Spawner, spawn_problem
 from buttermilkd.runner.timers import Timers
 
 EX_DATAERR = 65

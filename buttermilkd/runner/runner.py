@@ -12,15 +12,15 @@ from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job, Outcome
 from buttermilkd.runner.arguments import inherited
 from buttermilkd.runner.attempt import Attempt, Ended
-from buttermilkd.runner.callables import CallableLane
+from buttermilkd.runner.callables.lane import CallableLane
 from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.lanes import Lane, Running
-from buttermilkd.runner.processes import LOWEST_NICE
+from buttermilkd.runner.launcher.processes import LOWEST_NICE
+from buttermilkd.runner.launcher.spawner import Spawner
+from buttermilkd.runner.launcher.usage import CpuUsage
 from buttermilkd.runner.slots import Slots
-from buttermilkd.runner.spawner import Spawner
 from buttermilkd.runner.timers import Timers
-from buttermilkd.runner.usage import CpuUsage
 
 
 class Runner:

@@ -3,10 +3,10 @@
 import socket
 from pathlib import Path
 
-from buttermilkd.runner.calls import Call, Pace
+from buttermilkd.runner.callables.calls import Call, Pace
 from buttermilkd.runner.flow import FlowSettings
+from buttermilkd.runner.launcher.spawner import Request
 from buttermilkd.runner.slots import Slots
-from buttermilkd.runner.spawner import Request
 
 _PROGRAM = str(Path(__file__).parent / "worker.py")
 

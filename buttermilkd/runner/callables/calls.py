@@ -5,7 +5,7 @@ from typing import Any
 
 from buttermilkd.jobs import Ending, Outcome
 from buttermilkd.runner.attempt import Allowance, Attempt, cause_of, timed_out
-from buttermilkd.runner.process import Exit, signal_name
+from buttermilkd.runner.launcher.process import Exit, signal_name
 from buttermilkd.runner.timers import Timers
 
 _QUEUED_SECONDS = 0.005

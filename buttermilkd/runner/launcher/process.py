@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from buttermilkd.runner.processes import signal_group
+from buttermilkd.runner.launcher.processes import signal_group
 from buttermilkd.runner.timers import Timer, Timers
 
 _CHUNK = 64 * 1024

@@ -29,7 +29,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from buttermilkd.runner.processes import (
+from buttermilkd.runner.launcher.processes import (
     MARK,
     Stat,
     all_pids,

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import psutil
 
-from buttermilkd.runner.launcher import PACKET_LIMIT
-from buttermilkd.runner.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
-from buttermilkd.runner.processes import kill_marked
+from buttermilkd.runner.launcher.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
+from buttermilkd.runner.launcher.processes import kill_marked
+from buttermilkd.runner.launcher.program import PACKET_LIMIT
 from buttermilkd.runner.timers import Timers
 
-_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from buttermilkd.runner.launcher import main; main()"
-_PACKAGE_ROOT = str(Path(__file__).parent.parent.parent)
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from buttermilkd.runner.launcher.program import main; main()"
+_PACKAGE_ROOT = str(Path(__file__).parents[3])
 _PACKETS_AT_ONCE = 64
 _UNWATCHED_FOR = 0.005
 """Seconds; what ends within them is read once, at its end, which spares the loop six calls and two wake-ups."""

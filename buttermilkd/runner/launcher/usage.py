@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 
-from buttermilkd.runner.processes import (
+from buttermilkd.runner.launcher.processes import (
     Stat,
     all_pids,
     descendants,

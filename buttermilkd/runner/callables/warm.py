@@ -11,14 +11,14 @@ from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Outcome
 from buttermilkd.runner.arguments import document
 from buttermilkd.runner.attempt import Attempt
-from buttermilkd.runner.calls import Call, answered, died
+from buttermilkd.runner.callables.calls import Call, answered, died
+from buttermilkd.runner.callables.handed import Handed, worker_request
+from buttermilkd.runner.callables.lines import LineChannel
+from buttermilkd.runner.callables.noise import Noise
 from buttermilkd.runner.flow import FlowSettings
-from buttermilkd.runner.handed import Handed, worker_request
-from buttermilkd.runner.lines import LineChannel
-from buttermilkd.runner.noise import Noise
-from buttermilkd.runner.process import Exit, Process
+from buttermilkd.runner.launcher.process import Exit, Process
+from buttermilkd.runner.launcher.spawner import Spawner
 from buttermilkd.runner.slots import Slots
-from buttermilkd.runner.spawner import Spawner
 from buttermilkd.runner.timers import Timer, Timers
 
 logger = logging.getLogger(__name__)

@@ -347,7 +347,7 @@ def main() -> None:
     channel.set_inheritable(False)
     sys.stdout = AttributedStream(sys.stdout)
     sys.stderr = AttributedStream(sys.stderr)
-    flows = Path(__file__).resolve().parent.parent / "flows.py"
+    flows = Path(__file__).resolve().parents[2] / "flows.py"
     sys.path[0] = directory  # in place of this file's own folder, whose modules are not for flows
     sys.argv = [entrypoint]
     sys.meta_path.append(FlowsFinder(str(flows)))

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Outcome
 from buttermilkd.runner.attempt import Attempt, cause_of
+from buttermilkd.runner.callables.warm import WarmWorker
 from buttermilkd.runner.flow import FlowSettings
+from buttermilkd.runner.launcher.spawner import Spawner, spawn_problem
 from buttermilkd.runner.slots import Room, Slots
-from buttermilkd.runner.spawner import Spawner, spawn_problem
 from buttermilkd.runner.timers import Timer, Timers
-from buttermilkd.runner.warm import WarmWorker
 
 _UNUSED_FOR = 300.0
 """Seconds after which an unused worker is ended."""

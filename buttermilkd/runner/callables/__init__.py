@@ -1,0 +1,1 @@
+"""Callable flows: warm workers, and the calls in them."""

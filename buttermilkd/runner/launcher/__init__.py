@@ -1,0 +1,1 @@
+"""The child program that starts the jobs' processes, and the daemon's end of it."""
