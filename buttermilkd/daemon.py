@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from buttermilkd import __version__
@@ -19,6 +20,7 @@ from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import ButtermilkError, MisconfiguredError
+from buttermilkd.host.delegation import Delegation, delegated
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.sockets import listening
 from buttermilkd.idle.activity.server import ActivityServer
@@ -36,6 +38,16 @@ logger = logging.getLogger(__name__)
 
 CONTROL_SOCKET = "control.sock"
 ACTIVITY_SOCKET = "activity.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the machine gave to this daemon."""
+
+    lock: int
+    """The descriptor of the lock on the state directory."""
+    hierarchy: Hierarchy | None
+    delegation: Delegation
 
 
 async def run(settings: Settings) -> None:
@@ -145,11 +157,14 @@ async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
     paths, control = settings.daemon, settings.control
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(sole_instance(paths.state_dir))
+        hierarchy = Hierarchy.find()
+        delegation = stack.enter_context(delegated(hierarchy))
         ledger = await Ledger.open(paths.state_dir, clock, stack)
         await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
         activity = ActivityServer(stack.enter_context(reports), clock)
-        services = _assembled(settings, clock, ledger, activity, lock, stack)
+        host = Surroundings(lock, hierarchy, delegation)
+        services = _assembled(settings, clock, ledger, activity, host, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
         yield services
@@ -160,14 +175,21 @@ def _assembled(
     clock: Clock,
     ledger: Ledger,
     activity: ActivityServer,
-    lock: int,
+    host: Surroundings,
     stack: AsyncExitStack,
 ) -> Services:
     """The rooms, each given what it works with."""
     concurrency, flows = settings.daemon.concurrency, settings.flows
     scratch = settings.daemon.state_dir / "scratch"
-    runner = Runner(flows, concurrency=concurrency, scratch=scratch, clock=clock, keep_fds=[lock])
-    machine = Machine(clock, runner, settings.idle, hierarchy=Hierarchy.find())
+    runner = Runner(
+        flows,
+        concurrency=concurrency,
+        scratch=scratch,
+        clock=clock,
+        keep_fds=[host.lock],
+        groups=host.delegation.jobs,
+    )
+    machine = Machine(clock, runner.footprint, settings.idle, hierarchy=host.hierarchy)
     holds = [PAUSED] if EVERYTHING in ledger.holds else []
     gate = Gate(activity, machine, settings.idle, clock, concurrency=concurrency, holds=holds)
     machine.watch_pressure(gate.look_again)
@@ -189,6 +211,7 @@ def _assembled(
         gate=gate,
         activity=activity,
         check=check,
+        delegation=host.delegation,
         host=socket.gethostname(),
         started_at=clock.now(),
     )

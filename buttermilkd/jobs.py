@@ -118,6 +118,8 @@ class Outcome:
     """What it printed, bounded."""
     killed: bool = False
     """It had to be ended by SIGKILL."""
+    disturbed: bool = False
+    """It failed while it was suspended or soon after: that may be to blame."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from buttermilkd.config.settings import Settings
 from buttermilkd.control.access import Peer
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import InvalidRequestError, TimedOutError
+from buttermilkd.host.delegation import Delegation
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate
 from buttermilkd.jobs import Status
@@ -45,6 +46,8 @@ class Services:
     activity: ActivityServer
     check: Callable[[str], Awaitable[str | None]]
     """Why a flow cannot run here; None where nothing speaks against it."""
+    delegation: Delegation
+    """Whether jobs have control groups of their own."""
     host: str
     started_at: float
     keys: dict[tuple[int, str], asyncio.Lock] = field(default_factory=dict)

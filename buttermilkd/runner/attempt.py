@@ -8,6 +8,8 @@ from buttermilkd.runner.timers import Timer, Timers
 
 Ended = Callable[[Job, Outcome], None]
 
+DISTURBED_FOR = 60.0
+"""Seconds after a suspension for which what fails is not held against a job."""
 _CAUSE_LIMIT = 200
 _MINUTE = 60
 
@@ -24,6 +26,25 @@ class Attempt:
     started_at: float | None = None
     """Wall-clock seconds; None while it has not begun."""
     pid: int | None = None
+    timed_out: bool = False
+    """It is being ended since it has used up its running time."""
+    suspended_at: float | None = None
+    """Monotonic seconds; None while it is not suspended."""
+    resumed_at: float | None = None
+    """When its last suspension ended."""
+
+    def suspend(self, now: float) -> None:
+        self.suspended_at = now if self.suspended_at is None else self.suspended_at
+
+    def resume(self, now: float) -> None:
+        if self.suspended_at is not None:
+            self.suspended_at, self.resumed_at = None, now
+
+    def is_disturbed(self, now: float) -> bool:
+        """Whether a suspension may be to blame for what happens to it at this moment, such as a lost connection."""
+        if self.suspended_at is not None:
+            return True
+        return self.resumed_at is not None and now - self.resumed_at < DISTURBED_FOR
 
 
 class Allowance:

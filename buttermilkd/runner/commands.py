@@ -1,7 +1,6 @@
 """Command flows: one process for each attempt."""
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +37,6 @@ class CommandRun:
         self._last_line = LastLine(flow.result_limit)
         self._errors = BoundedLog(_ERRORS_KEPT)
         self._allowance = Allowance(timers, flow.timeout, self._time_is_up)
-        self._timed_out = False
 
     def start(self, spawner: Spawner, ended: Callable[[Outcome], None]) -> None:
         """Start it; ``ended`` is called once, perhaps before this returns."""
@@ -73,14 +71,16 @@ class CommandRun:
                 self.process.terminate(self._flow.grace)
 
     def suspend(self) -> None:
+        self.attempt.suspend(self._clock.monotonic())
         self._allowance.suspend()
         if self.process is not None:
-            self.process.signal(signal.SIGSTOP)
+            self.process.suspend()
 
     def resume(self) -> None:
+        self.attempt.resume(self._clock.monotonic())
         self._allowance.resume(started=self.attempt.started_at is not None)
         if self.process is not None:
-            self.process.signal(signal.SIGCONT)
+            self.process.resume()
 
     def _began(self) -> None:
         self.attempt.started_at = self._clock.now()
@@ -96,7 +96,7 @@ class CommandRun:
         self._errors.write(data)
 
     def _time_is_up(self) -> None:
-        self._timed_out = True
+        self.attempt.timed_out = True
         if self.process is not None:
             self.process.terminate(self._flow.grace)
 
@@ -106,7 +106,7 @@ class CommandRun:
         if self.attempt.asked is not None:
             remove_result(self._result)
             return Outcome(self.attempt.asked, log=self.log.content(), killed=killed)
-        if self._timed_out:
+        if self.attempt.timed_out:
             remove_result(self._result)
             return _failed(timed_out(self._flow.timeout or 0), log=self.log.content(), killed=killed)
         if end.status == 0:

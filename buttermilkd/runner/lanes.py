@@ -18,6 +18,8 @@ class Running:
     """Wall-clock seconds since the epoch."""
     pid: int | None
     """Of its process, or of its worker."""
+    suspended_at: float | None = None
+    """Wall-clock seconds; None while it is not suspended."""
 
 
 class Lane(Protocol):

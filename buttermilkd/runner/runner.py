@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from buttermilkd.cgroups import Membership, membership
+from buttermilkd.cgroups import Group
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job, Outcome
 from buttermilkd.runner.arguments import inherited
@@ -15,10 +15,9 @@ from buttermilkd.runner.attempt import Attempt, Ended
 from buttermilkd.runner.callables.lane import CallableLane
 from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
+from buttermilkd.runner.footprint import Footprint
 from buttermilkd.runner.lanes import Lane, Running
-from buttermilkd.runner.launcher.processes import LOWEST_NICE
 from buttermilkd.runner.launcher.spawner import Spawner
-from buttermilkd.runner.launcher.usage import CpuUsage
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
 
@@ -27,7 +26,8 @@ class Runner:
     """Runs jobs on this host; at most ``concurrency`` of them execute at once, over all flows.
 
     ``scratch`` is a folder of its own, for result files; what is in it is removed. ``keep_fds`` stay open until
-    the last process of a job is gone, even when the daemon is killed. ``on_room`` is called when more
+    the last process of a job is gone, even when the daemon is killed. ``groups`` is the control group in which
+    jobs get groups of their own; None: none was delegated. ``on_room`` is called when more
     jobs can be started than before. Setting ``flows`` changes what later jobs run as.
     """
 
@@ -39,6 +39,7 @@ class Runner:
         scratch: Path,
         clock: Clock,
         keep_fds: Sequence[int] = (),
+        groups: Group | None = None,
         on_room: Callable[[], None] = lambda: None,
     ) -> None:
         self.flows = flows
@@ -50,10 +51,13 @@ class Runner:
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
         self._spawner = Spawner(
-            environment=inherited(os.environ), keep_fds=keep_fds, timers=self._timers, fail=self._fail
+            environment=inherited(os.environ),
+            keep_fds=keep_fds,
+            timers=self._timers,
+            fail=self._fail,
+            groups=groups,
         )
-        self._cpu_usage = CpuUsage()
-        self._membership: tuple[int | None, Membership | None] | None = None
+        self.footprint = Footprint(groups, lambda: self._spawner.launcher_pid, self._are_running)
         self._lanes: dict[str, Lane] = {}
         self._retired: list[Lane] = []
         self._attempts: dict[str, Attempt] = {}
@@ -202,6 +206,8 @@ class Runner:
         for waiter in self._waiters.pop(job_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
+        if outcome.ending is Ending.FAILED and not attempt.timed_out:
+            outcome = replace(outcome, disturbed=attempt.is_disturbed(self._clock.monotonic()))
         attempt.ended(attempt.job, outcome)
         self._room_grew()
 
@@ -271,11 +277,14 @@ class Runner:
     def running(self) -> list[Running]:
         """The jobs that execute now."""
         return [
-            Running(attempt.job, attempt.started_at, attempt.pid)
+            Running(attempt.job, attempt.started_at, attempt.pid, self._wall(attempt.suspended_at))
             for lane in self._all_lanes()
             for attempt in lane.attempts()
             if attempt.started_at is not None
         ]
+
+    def _wall(self, monotonic: float | None) -> float | None:
+        return None if monotonic is None else monotonic - self._clock.monotonic() + self._clock.now()
 
     def log(self, job_id: str) -> bytes | None:
         """What a job has printed so far; None where it does not run here."""
@@ -283,28 +292,8 @@ class Runner:
             return None
         return b"".join(lane.log(job_id) for lane in self._all_lanes())
 
-    # For the idleness decision
-
-    method = "estimated from the processes' own times"
-    """How ``cpu_seconds`` counts."""
-
-    def cpu_seconds(self) -> float | None:
-        """CPU time of all job processes so far; None when nothing was ever started."""
-        return self._cpu_usage.seconds(self._spawner.launcher_pid)
-
-    def membership(self) -> Membership | None:
-        """The control groups and the session that jobs run in, or would."""
-        pid = self._spawner.launcher_pid
-        if self._membership is None or self._membership[0] != pid:
-            found = membership("self" if pid is None else pid)
-            if pid is None and found is not None and found.session_nice is not None:
-                found = replace(found, session_nice=LOWEST_NICE)
-            self._membership = (pid, found)
-        return self._membership[1]
-
-    def are_running(self) -> bool:
-        """Whether any job executes."""
-        return any(lane.attempts() for lane in self._all_lanes())
+    def _are_running(self) -> bool:
+        return any(attempt.suspended_at is None for lane in self._all_lanes() for attempt in lane.attempts())
 
     def _all_lanes(self) -> list[Lane]:
         return [*self._lanes.values(), *self._retired]

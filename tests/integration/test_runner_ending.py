@@ -16,7 +16,6 @@ from tests.integration.runner_host import (
     processes_marked,
     python,
     shell,
-    state_of,
     until,
     until_dead,
 )
@@ -78,25 +77,6 @@ async def test_a_timeout_fails_the_attempt(tmp_path: Path) -> None:
     async with hosting(tmp_path, shell("sleep 100", timeout=0.1)) as host:
         outcome = await host.run()
     assert (outcome.ending, outcome.cause) == (Ending.FAILED, "timed out after 0.1s")
-
-
-async def test_suspended_time_does_not_count_and_a_suspended_job_can_be_stopped(tmp_path: Path) -> None:
-    async with hosting(tmp_path, shell("echo ready; exec sleep 1000", timeout=2)) as host:
-        job_id = host.start()
-        await host.until_printed(job_id, b"ready")
-        await until(host.runner.running)
-        host.runner.suspend([job_id])
-        pid = host.runner.running()[0].pid
-        await until(lambda: state_of(pid) == "T")
-        await asyncio.sleep(2.2)  # longer than its timeout
-        assert job_id not in host.outcomes
-        host.runner.resume([job_id])
-        assert (await host.end_of(job_id)).cause == "timed out after 2s"
-        other = host.start()
-        await host.until_printed(other, b"ready")
-        host.runner.suspend([other])
-        await host.runner.stop([other], Ending.CANCELLED)
-        assert not host.outcomes[other].killed
 
 
 async def test_children_in_the_group_do_not_outlive_their_leader(tmp_path: Path) -> None:
@@ -215,13 +195,13 @@ async def test_cpu_time_is_counted_while_and_after_a_job_runs(tmp_path: Path) ->
     burn = "import time\nwhile time.process_time() < 0.3: pass\nprint('burnt', flush=True)\nimport sys; sys.stdin.read(); open({!r}).read()"
     os.mkfifo(tmp_path / "p")
     async with hosting(tmp_path, python(burn.format(str(tmp_path / "p")))) as host:
-        assert host.runner.cpu_seconds() is None
+        assert host.runner.footprint.cpu_seconds() is None
         job_id = host.start()
         await host.until_printed(job_id, b"burnt")
-        during = host.runner.cpu_seconds()
+        during = host.runner.footprint.cpu_seconds()
         (tmp_path / "p").write_text("")
         await host.end_of(job_id)
-        after = host.runner.cpu_seconds()
+        after = host.runner.footprint.cpu_seconds()
     assert during is not None
     assert after is not None
     assert after >= during >= 0.3

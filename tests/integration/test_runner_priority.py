@@ -46,7 +46,7 @@ async def test_a_session_that_a_job_makes_for_itself_is_lowered_at_the_next_look
         assert autogroup.read_text().strip().endswith("nice 0")
 
         def look() -> bool:
-            host.runner.cpu_seconds()
+            host.runner.footprint.cpu_seconds()
             return autogroup.read_text().strip().endswith(LEAST)
 
         await until(look)

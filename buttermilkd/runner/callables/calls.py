@@ -24,14 +24,13 @@ class Call:
         self.allowance = Allowance(timers, timeout, lambda: time_is_up(self))
         self.printed = b""
         """What it had printed when the worker was last asked."""
-        self.timed_out = False
         self._timeout = timeout or 0.0
 
     def stopped(self, *, log: bytes = b"", killed: bool = False) -> Outcome:
         """Its outcome where it was ended from outside."""
         if self.attempt.asked is not None:
             return Outcome(self.attempt.asked, log=log, killed=killed)
-        if self.timed_out:
+        if self.attempt.timed_out:
             reason = timed_out(self._timeout)
             return Outcome(Ending.FAILED, error=reason, cause=reason, log=log, killed=killed)
         return Outcome(Ending.GIVEN_BACK, log=log)

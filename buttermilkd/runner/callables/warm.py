@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import signal
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,22 +10,18 @@ from buttermilkd.jobs import Ending, Outcome
 from buttermilkd.runner.arguments import document
 from buttermilkd.runner.attempt import Attempt
 from buttermilkd.runner.callables.calls import Call, answered, died
-from buttermilkd.runner.callables.handed import Handed, worker_request
-from buttermilkd.runner.callables.lines import LineChannel
-from buttermilkd.runner.callables.noise import Noise
+from buttermilkd.runner.callables.handed import Handed
+from buttermilkd.runner.callables.workerprocess import WorkerProcess
 from buttermilkd.runner.flow import FlowSettings
-from buttermilkd.runner.launcher.process import Exit, Process
+from buttermilkd.runner.launcher.process import Exit
 from buttermilkd.runner.launcher.spawner import Spawner
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timer, Timers
 
 logger = logging.getLogger(__name__)
 
-START_PATIENCE = 60.0
-"""Seconds that a worker may take to import its callable at least; a longer timeout of the flow counts."""
 _RECALL_PATIENCE = 0.02
 """Seconds that a suspension waits for a worker to drop what was recalled."""
-_LINE_SLACK = 1024 * 1024
 
 
 class WarmWorker:
@@ -58,19 +52,21 @@ class WarmWorker:
         self._ended = ended
         self._changed = changed
         self._gone = gone
-        self._fail = fail
         self._is_async = False
         self._calls_at_once = min(flow.concurrency or 1, slots.total)
-        self._process: Process | None = None
-        self._lines: LineChannel | None = None
+        self._process = WorkerProcess(
+            flow,
+            self._calls_at_once,
+            timers,
+            heard=self._heard,
+            misbehaved=self._misbehaved,
+            overdue=self._start_overdue,
+            ended=self._process_ended,
+            fail=fail,
+        )
         self._unsent: list[Mapping[str, Any]] = []
         self._recalls = 0
-        self._starting: Timer | None = None
-        self._patience = START_PATIENCE
         self._stopping: Timer | None = None
-        self._noise = Noise(flow.name)
-
-    # Starting
 
     def start(self, spawner: Spawner) -> None:
         """Start the process.
@@ -78,24 +74,7 @@ class WarmWorker:
         Raises:
             OSError: nothing can be started.
         """
-        flow = self.flow
-        ours, theirs = socket.socketpair()
-        limit = 2 * flow.result_limit + 6 * flow.output_limit + _LINE_SLACK
-        self._lines = LineChannel(ours, limit, heard=self._heard, fail=self._fail, overlong=self._misbehaved)
-        with theirs:
-            try:
-                self._process = spawner.spawn(
-                    worker_request(flow, self._calls_at_once, theirs),
-                    write=(self._noise.write, self._noise.write_error),
-                    calm=_LINE_SLACK,
-                    started=_nothing,
-                    ended=self._process_ended,
-                )
-            except OSError:
-                self._lines.close()
-                raise
-        self._patience = max(flow.timeout or 0.0, START_PATIENCE)
-        self._starting = self._timers.after(self._patience, self._start_overdue)
+        self._process.start(spawner)
 
     # Jobs
 
@@ -115,15 +94,11 @@ class WarmWorker:
     def _send_jobs(self) -> None:
         jobs, self._unsent = self._unsent, []
         if jobs:
-            self._send({"jobs": jobs})
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        if self._lines is not None:
-            self._lines.send(message)
+            self._process.send({"jobs": jobs})
 
     def _stamp(self, call: Call) -> None:
         """Its time runs from here, once the worker is ready."""
-        if self.ready and self._process is not None and call.attempt.started_at is None:
+        if self.ready and call.attempt.started_at is None:
             call.attempt.started_at = self._clock.now()
             call.attempt.pid = self._process.pid
             call.allowance.start()
@@ -159,7 +134,7 @@ class WarmWorker:
 
     def _is_ready(self, *, is_async: bool) -> None:
         self.ready = True
-        self._has_started()
+        self._process.is_ready()
         self._is_async = is_async
         self.handed.widen(self._calls_at_once if is_async else 1)
         for call in self.handed.begun.values():
@@ -191,15 +166,9 @@ class WarmWorker:
         self.closing = self.broken = True
         self._fail_all(Outcome(Ending.FAILED, error=broken["error"], cause=broken["cause"]))
 
-    def _has_started(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
-            self._starting = None
-
     def _start_overdue(self) -> None:
-        self._starting = None
         self.closing = self.broken = True
-        reason = f"its worker was not ready within {self._patience:g} s: does its import hang?"
+        reason = f"its worker was not ready within {self._process.patience:g} s: does its import hang?"
         self._fail_all(Outcome(Ending.FAILED, error=reason, cause=reason))
         self.kill()
 
@@ -219,8 +188,7 @@ class WarmWorker:
 
     def poll(self) -> None:
         """Take in what the worker has said until now."""
-        if self._lines is not None:
-            self._lines.read()
+        self._process.poll()
 
     def stop(self, job_ids: set[str], ending: Ending, *, now: bool) -> None:
         """End these of its jobs; jobs of others that this costs their place are given back."""
@@ -241,7 +209,7 @@ class WarmWorker:
 
     def _stop_overdue(self) -> None:
         self._stopping = None
-        if any(call.attempt.asked or call.timed_out for call in self.handed.begun.values()):
+        if any(call.attempt.asked or call.attempt.timed_out for call in self.handed.begun.values()):
             self.kill()
 
     def recall(self) -> None:
@@ -252,12 +220,12 @@ class WarmWorker:
     def _ask_back(self, how: str, job_ids: list[str]) -> None:
         self._send_jobs()
         self._recalls += 1
-        if self.suspended and self._process is not None:
-            self._process.signal(signal.SIGCONT)  # until it has answered
-        self._send({how: job_ids})
+        if self.suspended:
+            self._process.resume(ready=self.ready)  # until it has answered
+        self._process.send({how: job_ids})
 
     def _time_is_up(self, call: Call) -> None:
-        call.timed_out = True
+        call.attempt.timed_out = True
         if self._is_async:
             self._ask_back("cancel", [call.attempt.job.job_id])
             if self._stopping is None:
@@ -268,11 +236,7 @@ class WarmWorker:
     def terminate(self, *, now: bool) -> None:
         """SIGTERM, grace, SIGKILL (``now``: SIGKILL); it gets no more jobs."""
         self.closing = True
-        if self._process is not None:
-            if now:
-                self._process.kill()
-            else:
-                self._process.terminate(self.flow.grace)
+        self._process.terminate(now=now)
 
     def kill(self) -> None:
         self.terminate(now=True)
@@ -280,28 +244,23 @@ class WarmWorker:
     def retire(self) -> None:
         """Let an unused worker end by itself: it sees the end of its input."""
         self.closing = True
-        if self._lines is not None:
-            self._lines.close()
-        if self._process is not None:
-            self._timers.after(self.flow.grace, self.kill)
+        self._process.retire()
 
     def _process_ended(self, end: Exit) -> None:
-        self.poll()
         intended = self.closing
         self.closing = True
-        if self._lines is not None:
-            self._lines.close()
-        self._has_started()
         if self._stopping is not None:
             self._stopping.cancel()
-        killed = self._process is not None and self._process.killed
         if not intended and not self.ready:
             self.broken = True
-            self._fail_all(died(end, self._noise.last_errors()))
+            self._fail_all(died(end, self._process.last_errors))
         for job_id, call in list(self.handed.begun.items()):
-            outside = intended or call.attempt.asked is not None or call.timed_out
+            outside = intended or call.attempt.asked is not None or call.attempt.timed_out
             self._end(
-                job_id, call.stopped(killed=killed) if outside else died(end, self._noise.last_errors())
+                job_id,
+                call.stopped(killed=self._process.killed)
+                if outside
+                else died(end, self._process.last_errors),
             )
         for job_id, call in list(self.handed.queued.items()):
             self._end(job_id, Outcome(call.attempt.asked or Ending.GIVEN_BACK))
@@ -315,6 +274,7 @@ class WarmWorker:
             return
         self.suspended = True
         for call in self.handed.begun.values():
+            call.attempt.suspend(self._clock.monotonic())
             call.allowance.suspend()
         if self._recalls:
             self._timers.after(_RECALL_PATIENCE, self._freeze)
@@ -322,8 +282,8 @@ class WarmWorker:
             self._freeze()
 
     def _freeze(self) -> None:
-        if self.suspended and self._process is not None:
-            self._process.signal(signal.SIGSTOP)
+        if self.suspended:
+            self._process.suspend()
 
     def resume(self, job_ids: set[str]) -> None:
         """Let it go on, where any job that it executes is meant."""
@@ -331,18 +291,14 @@ class WarmWorker:
             return
         self.suspended = False
         for call in self.handed.begun.values():
+            call.attempt.resume(self._clock.monotonic())
             call.allowance.resume(started=call.attempt.started_at is not None)
-        if self._process is not None:
-            self._process.signal(signal.SIGCONT)
+        self._process.resume(ready=self.ready)
 
     def log(self, job_id: str) -> bytes | None:
         """What a job had printed when it was last asked; asks again."""
         call = self.handed.begun.get(job_id)
         if call is None:
             return None
-        self._send({"log": job_id})
+        self._process.send({"log": job_id})
         return call.printed
-
-
-def _nothing() -> None:
-    """A worker's jobs begin when it says that it is ready, not when its process starts."""

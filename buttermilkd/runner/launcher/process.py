@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from buttermilkd.cgroups import Group
 from buttermilkd.runner.launcher.processes import signal_group
 from buttermilkd.runner.timers import Timer, Timers
 
@@ -117,7 +118,7 @@ class Output:
 
 
 class Process:
-    """A process group, from the request to start it to its end."""
+    """A job's processes, from the request to start the first to its end: a control group, or else a process group."""
 
     def __init__(
         self,
@@ -126,7 +127,11 @@ class Process:
         started: Callable[[], None],
         ended: Callable[[Exit], None],
         timers: Timers,
+        *,
+        group: Group | None,
+        hold_strays: Callable[[int, bool], None],
     ) -> None:
+        """``hold_strays`` stops what has left the process group, or lets it go on: without a control group."""
         self.number = number
         self.pid: int | None = None
         self.killed = False
@@ -135,7 +140,10 @@ class Process:
         self._started = started
         self._ended: Callable[[Exit], None] | None = ended
         self._timers = timers
+        self._group = group
+        self._hold_strays = hold_strays
         self._waiting_signals: list[int] = []
+        self._suspended = False
         self._grace: Timer | None = None
 
     def watch(self) -> None:
@@ -148,11 +156,15 @@ class Process:
         for output in self._outputs:
             output.read()
 
-    def on_started(self, pid: int) -> None:
+    def on_started(self, pid: int, *, grouped: bool) -> None:
         self.pid = pid
+        if not grouped:
+            self._group = None
         for number in self._waiting_signals:
             self.signal(number)
         self._waiting_signals.clear()
+        if self._suspended:
+            self._hold(stop=True)
         self._started()
 
     def on_ended(self, end: Exit) -> None:
@@ -175,10 +187,35 @@ class Process:
         else:
             signal_group(self.pid, number)
 
+    def suspend(self) -> None:
+        """Stop it where it is, at once or as soon as it exists."""
+        if not self._suspended:
+            self._suspended = True
+            self._hold(stop=True)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self._suspended:
+            self._suspended = False
+            self._hold(stop=False)
+
+    def _hold(self, *, stop: bool) -> None:
+        if self._ended is None or self.pid is None:
+            return
+        if self._group is not None:
+            try:
+                self._group.write("cgroup.freeze", "1" if stop else "0")
+            except OSError:  # whoever took the group away, its processes are still there
+                self._group = None
+            else:
+                return
+        self.signal(signal.SIGSTOP if stop else signal.SIGCONT)
+        self._hold_strays(self.number, stop)
+
     def terminate(self, grace: float) -> None:
         """SIGTERM, also to a suspended process, and after ``grace`` seconds SIGKILL."""
         self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)
+        self.resume()
         if self._grace is None and self._ended is not None:
             self._grace = self._timers.after(grace, self.kill)
 

@@ -24,6 +24,7 @@ class Stat(NamedTuple):
 
     pid: int
     parent: int
+    group: int
     session: int
     state: str
     own_ticks: int
@@ -41,7 +42,8 @@ def read_stat(pid: int) -> Stat | None:
     # The name is in parentheses and may itself hold spaces and parentheses.
     fields = text[text.rindex(b")") + 2 :].split()
     own, children = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
-    return Stat(pid, int(fields[1]), int(fields[3]), fields[0].decode(), own, children)
+    parent, group, session = int(fields[1]), int(fields[2]), int(fields[3])
+    return Stat(pid, parent, group, session, fields[0].decode(), own, children)
 
 
 def all_pids() -> list[int]:

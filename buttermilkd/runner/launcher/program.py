@@ -10,7 +10,11 @@ The channel is a SOCK_SEQPACKET socket; each packet is one JSON document, or emp
 file, passed as the first descriptor, where it is too long for a packet:
 
     daemon → launcher   {"reap": [pid, …], "spawn": {…}}   with the descriptors for 1, 2, …
-    launcher → daemon   ["started", number, pid] | ["failed", number, reason] | ["ended", number, status]
+                        {"reap": […], "stop": [number, …], "continue": [number, …]}
+    launcher → daemon   ["started", number, pid, has a group] | ["failed", number, reason] | ["ended", number, status]
+
+``stop`` and ``continue`` are for what has left the process groups, which the daemon signals by itself; where
+there are control groups, it needs neither.
 
 An ended process is reaped only after the daemon has said so: until then its pid cannot be another's, and the
 daemon may signal it without asking.
@@ -23,24 +27,24 @@ import os
 import select
 import signal
 import socket
-import stat
 import struct
 import sys
 import time
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
+from buttermilkd.cgroups import Group
+from buttermilkd.runner.launcher.groups import JobGroups
 from buttermilkd.runner.launcher.processes import (
     MARK,
-    Stat,
     all_pids,
     descendants,
     lower_session,
-    mark_of,
-    newest_pid,
     read_stats,
-    send_signal,
     signal_group,
 )
+from buttermilkd.runner.launcher.starting import OomScore, reason, start
+from buttermilkd.runner.launcher.strays import Leader, kill_strays, signal_strays
 
 PACKET_LIMIT = 64 * 1024
 """Longer documents travel in a file."""
@@ -48,44 +52,18 @@ PACKET_LIMIT = 64 * 1024
 _MAX_DESCRIPTORS = 4
 _INT = struct.Struct("i")
 _PR_SET_CHILD_SUBREAPER = 36
-_JOB_OOM_SCORE = 500
 _PATIENCE = 1.0
 """Seconds to try to lower the session's weight, which the kernel grants only so often."""
-_SHORT = 1.0
-"""Seconds; for a process that ended sooner, only pids given out since its start are looked at."""
-
-
-class Leader(NamedTuple):
-    """A process that was started for the daemon, the leader of its process group."""
-
-    number: int
-    pid: int
-    mark: str
-    began: float
-
-
-class OomScore:
-    """Makes what is started in its context the first choice of the kernel when memory runs out."""
-
-    def __init__(self) -> None:
-        self._fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-        self._usual = os.read(self._fd, 16)
-        self._raised = str(max(_JOB_OOM_SCORE, int(self._usual))).encode()
-
-    def __enter__(self) -> None:
-        os.pwrite(self._fd, self._raised, 0)
-
-    def __exit__(self, *error: object) -> None:
-        os.pwrite(self._fd, self._usual, 0)
 
 
 class Launcher:
     """Starts, watches and reaps. ``wake`` is readable when a child may have ended."""
 
-    def __init__(self, channel: socket.socket, wake: int, mark: str) -> None:
+    def __init__(self, channel: socket.socket, wake: int, mark: str, groups: JobGroups | None) -> None:
         self._channel = channel
         self._wake = wake
         self._mark = mark
+        self._groups = groups
         self._environment = dict(os.environ)
         self._oom_score = OomScore()
         self._running: dict[int, Leader] = {}
@@ -124,6 +102,8 @@ class Launcher:
                 self._ended.discard(pid)
             if "spawn" in message:
                 self._spawn(message["spawn"], fds)
+            self._signal_strays(message.get("stop"), signal.SIGSTOP)
+            self._signal_strays(message.get("continue"), signal.SIGCONT)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -136,39 +116,28 @@ class Launcher:
         number = request["number"]
         mark = f"{self._mark}.{number}"
         try:
-            environment = {**self._environment, **request["environment"], MARK: mark}
-            for name, path in request["files"].items():
-                environment[name] = _read_secret(name, path)
-            pid = self._start(request, environment, fds)
+            with self._oom_score:
+                request["environment"][MARK] = mark
+                pid = start(request, dict(self._environment), fds)
         except (OSError, ValueError) as error:
-            self._send("failed", number, _words(error))
+            self._send("failed", number, reason(error))
             return
         self._running[pid] = Leader(number, pid, mark, time.monotonic())  # noqa: TID251 - no Clock here
-        self._send("started", number, pid)
+        self._send("started", number, pid, self._adopt(number, pid))
 
-    def _start(self, request: dict[str, Any], environment: dict[str, str], fds: list[int]) -> int:
-        arguments = request["arguments"]
-        os.chdir(request["directory"])
-        program = _find(arguments[0], environment.get("PATH", os.defpath))
-        stdin = os.memfd_create("stdin")
+    def _adopt(self, number: int, pid: int) -> bool:
+        """Whether the process is in a control group of its own."""
+        if self._groups is None:
+            return False
         try:
-            os.write(stdin, request["stdin"].encode("utf-8", "surrogatepass"))
-            os.lseek(stdin, 0, os.SEEK_SET)
-            # Descriptors 0 to 2 are taken here, so no source of a copy is the target of an earlier one.
-            copies = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate([stdin, *fds])]
-            with self._oom_score:
-                return os.posix_spawn(
-                    program,
-                    arguments,
-                    environment,
-                    file_actions=copies,
-                    setpgroup=0,
-                    setsigmask=(),
-                    setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
-                )
-        finally:
-            os.close(stdin)
-            os.chdir("/")
+            self._groups.adopt(number, pid)
+        except OSError:
+            return False
+        return True
+
+    def _signal_strays(self, numbers: list[int] | None, number: int) -> None:
+        if numbers:
+            signal_strays([leader for leader in self._running.values() if leader.number in numbers], number)
 
     def _collect(self) -> None:
         """Report leaders that ended, and reap orphans that did."""
@@ -183,49 +152,20 @@ class Launcher:
                     self._leader_ended(info)
                 else:
                     os.waitpid(info.si_pid, 0)
+        if self._groups is not None:
+            self._groups.sweep()
 
     def _leader_ended(self, info: Any) -> None:
         leader = self._running.pop(info.si_pid)
         self._ended.add(leader.pid)
         signal_group(leader.pid, signal.SIGKILL)
-        self._kill_strays(leader)
+        if self._groups is None:
+            kill_strays(leader, self._running.values(), self._ended)
+        else:
+            with contextlib.suppress(OSError):
+                self._groups.end(leader.number)
         status = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
         self._send("ended", leader.number, status)
-
-    def _kill_strays(self, leader: Leader) -> None:
-        """Kill what an ended leader left outside its group.
-
-        One that has been killed cannot fork any more, so when a look finds nothing new, nothing is left.
-        """
-        killed: set[int] = set()
-        while new := [
-            process
-            for process in self._candidates(leader)
-            if process.pid not in killed and self._is_stray(process, leader)
-        ]:
-            for process in new:
-                send_signal(process.pid, signal.SIGKILL)
-                killed.add(process.pid)
-
-    def _candidates(self, leader: Leader) -> list[Stat]:
-        """Living descendants that may be this leader's."""
-        newest = newest_pid()
-        short = time.monotonic() - leader.began < _SHORT  # noqa: TID251
-        # Pids are given out in turn: those of its descendants lie between its own and the newest. This
-        # spares a short job the reading of all of /proc.
-        pids = range(leader.pid + 1, newest + 1) if short and newest >= leader.pid else all_pids()
-        leaders = self._running.keys() | self._ended
-        stats = read_stats(pid for pid in pids if pid not in leaders)
-        return [process for process in descendants(stats, [os.getpid(), *leaders]) if process.state != "Z"]
-
-    def _is_stray(self, process: Stat, leader: Leader) -> bool:
-        mark = mark_of(process.pid)
-        if mark == leader.mark:
-            return True
-        orphan = process.parent == os.getpid()
-        if mark is None:
-            return orphan and not self._running
-        return orphan and all(mark != other.mark for other in self._running.values())
 
     def _end_everything(self) -> None:
         """Kill all descendants until none is left that this user may kill."""
@@ -248,34 +188,6 @@ class Launcher:
         return found
 
 
-def _read_secret(name: str, path: str) -> str:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return os.fsdecode(file.read().rstrip(b"\r\n"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path} for {name}: {error.strerror}") from error
-
-
-def _find(name: str, path: str) -> str:
-    """Where the program of this name is; the flow's own PATH counts, not the launcher's."""
-    if "/" in name:
-        return name
-    for folder in path.split(os.pathsep):
-        candidate = os.path.join(folder or ".", name)  # noqa: PTH118
-        if os.access(candidate, os.X_OK) and stat.S_ISREG(os.stat(candidate).st_mode):  # noqa: PTH116
-            return candidate
-    raise FileNotFoundError(2, "command not found", name)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return "cannot start: an argument or variable is not valid text"
-    if isinstance(error, OSError):
-        subject = f"{error.filename}: " if error.filename else ""
-        return f"cannot start: {subject}{error.strerror}"
-    return f"cannot start: {error}" if not str(error).startswith("cannot") else str(error)
-
-
 def _take_idle_priority() -> None:
     """Idle among the processes of a session, and the session as good as idle among all sessions.
 
@@ -293,8 +205,12 @@ def _adopt_orphans() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """``launcher CHANNEL MARK [KEEP…]``: descriptors by number, and the prefix of its processes' marks."""
-    channel, mark, *keep = sys.argv[1:] if arguments is None else arguments
+    """``launcher CHANNEL MARK GROUP [KEEP…]``.
+
+    Descriptors by number, the prefix of its processes' marks, and the folder of the control group for all
+    jobs, or nothing.
+    """
+    channel, mark, group, *keep = sys.argv[1:] if arguments is None else arguments
     for fd in (channel, *keep):
         os.set_inheritable(int(fd), False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -305,4 +221,11 @@ def main(arguments: list[str] | None = None) -> None:
     wake, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    Launcher(socket.socket(fileno=int(channel)), wake, mark).serve()
+    Launcher(socket.socket(fileno=int(channel)), wake, mark, _groups(group)).serve()
+
+
+def _groups(folder: str) -> JobGroups | None:
+    try:
+        return JobGroups(Group(Path(folder))) if folder else None
+    except OSError:  # the daemon sees that nothing has a group, and signals process groups
+        return None

@@ -1,27 +1,26 @@
 """The daemon's end of the launcher: starts it when first needed, asks it for processes, hears how they end."""
 
 import asyncio
-import json
+import contextlib
 import os
 import secrets
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from buttermilkd.cgroups import Group
+from buttermilkd.runner.launcher.packets import PacketChannel
 from buttermilkd.runner.launcher.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
 from buttermilkd.runner.launcher.processes import kill_marked
-from buttermilkd.runner.launcher.program import PACKET_LIMIT
 from buttermilkd.runner.timers import Timers
 
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from buttermilkd.runner.launcher.program import main; main()"
 _PACKAGE_ROOT = str(Path(__file__).parents[3])
-_PACKETS_AT_ONCE = 64
 _UNWATCHED_FOR = 0.005
 """Seconds; what ends within them is read once, at its end, which spares the loop six calls and two wake-ups."""
 
@@ -54,19 +53,22 @@ class Spawner:
         keep_fds: Sequence[int],
         timers: Timers,
         fail: Callable[[Exception], None],
+        groups: Group | None = None,
     ) -> None:
+        """``groups``: the control group below which each process gets one of its own."""
+        self._groups = groups
         self._environment = environment
         self._keep_fds = keep_fds
         self._timers = timers
         self._fail = fail
         self._launcher: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
+        self._channel: PacketChannel | None = None
         self._mark = ""
         self._numbers = 0
         self._processes: dict[int, Process] = {}
         self._unwatched: list[Process] = []
         self._reap: list[int] = []
-        self._unsent: deque[tuple[bytes, list[int]]] = deque()
+        self._strays: dict[int, bool] = {}
 
     @property
     def launcher_pid(self) -> int | None:
@@ -91,8 +93,7 @@ class Spawner:
             OSError: the launcher cannot be started, or no descriptors are left.
         """
         loop = asyncio.get_running_loop()
-        if self._channel is None:
-            self._start_launcher(loop)
+        channel = self._channel or self._start_launcher()
         self._numbers += 1
         pipes: list[tuple[int, int]] = []
         try:
@@ -115,14 +116,21 @@ class Spawner:
         outputs = tuple(
             Output(read, each, calm=calm, loop=loop) for (read, _), each in zip(pipes, write, strict=True)
         )
-        process = Process(self._numbers, outputs, started, ended, self._timers)
+        process = Process(
+            self._numbers,
+            outputs,
+            started,
+            ended,
+            self._timers,
+            group=self._groups.child(str(self._numbers)) if self._groups else None,
+            hold_strays=self._hold_strays,
+        )
         self._processes[process.number] = process
         if not self._unwatched:
             loop.call_later(_UNWATCHED_FOR, self._watch)
         self._unwatched.append(process)
-        self._send(
-            {"reap": self._take_reap(), "spawn": document}, [*(written for _, written in pipes), *extra]
-        )
+        fds = [*(written for _, written in pipes), *extra]
+        channel.send({"reap": self._take_reap(), "spawn": document}, fds)
         return process
 
     def _watch(self) -> None:
@@ -130,7 +138,20 @@ class Spawner:
         for process in processes:
             process.watch()
 
-    def _start_launcher(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _hold_strays(self, number: int, stop: bool) -> None:
+        """Have the launcher look for what has left the groups of these processes, once for all of one turn."""
+        if not self._strays:
+            asyncio.get_running_loop().call_soon(self._send_strays)
+        self._strays[number] = stop
+
+    def _send_strays(self) -> None:
+        strays, self._strays = self._strays, {}
+        if self._channel is not None:
+            stop = [number for number, stops in strays.items() if stops]
+            go_on = [number for number, stops in strays.items() if not stops]
+            self._channel.send({"reap": self._take_reap(), "stop": stop, "continue": go_on})
+
+    def _start_launcher(self) -> PacketChannel:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._mark = secrets.token_hex(6)
         with theirs:
@@ -138,7 +159,8 @@ class Spawner:
                 self._launcher = subprocess.Popen(
                     [
                         *(sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, _PACKAGE_ROOT),
-                        *(str(theirs.fileno()), self._mark, *map(str, self._keep_fds)),
+                        *(str(theirs.fileno()), self._mark, str(self._groups.folder) if self._groups else ""),
+                        *map(str, self._keep_fds),
                     ],
                     env=self._environment,
                     pass_fds=(theirs.fileno(), *self._keep_fds),
@@ -151,70 +173,28 @@ class Spawner:
             except OSError:
                 ours.close()
                 raise
-        ours.setblocking(False)
-        self._channel = ours
-        loop.add_reader(ours, self.poll)
+        self._channel = PacketChannel(
+            ours,
+            heard=lambda event: self._heard(*event),
+            lost=self._launcher_died,
+            broken=self._launcher.kill,
+            fail=self._fail,
+        )
+        return self._channel
 
     def _take_reap(self) -> list[int]:
         pids, self._reap = self._reap, []
         return pids
 
-    def _send(self, message: Mapping[str, object], fds: list[int]) -> None:
-        """Send, or keep until the launcher takes it. ``fds`` are closed once they are sent."""
-        data = json.dumps(message).encode()
-        if len(data) > PACKET_LIMIT:
-            spill = os.memfd_create("request")
-            os.write(spill, data)
-            os.lseek(spill, 0, os.SEEK_SET)
-            data, fds = b"\0", [spill, *fds]
-        self._unsent.append((data, fds))
-        if len(self._unsent) == 1:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._channel is None:
-            return
-        loop = asyncio.get_running_loop()
-        while self._unsent:
-            data, fds = self._unsent[0]
-            try:
-                socket.send_fds(self._channel, [data], fds)
-            except BlockingIOError:
-                loop.add_writer(self._channel, self._flush)
-                return
-            except OSError:
-                # It is dead, or cannot be reached any more: its end is found by reading, and ends its jobs.
-                if self._launcher is not None:
-                    self._launcher.kill()
-                break
-            self._unsent.popleft()
-            for fd in fds:
-                os.close(fd)
-        loop.remove_writer(self._channel)
-
     def poll(self) -> None:
         """Take in what the launcher has said until now."""
-        try:
-            for _ in range(_PACKETS_AT_ONCE):
-                if self._channel is None:
-                    break
-                try:
-                    packet = self._channel.recv(PACKET_LIMIT)
-                except BlockingIOError:
-                    break
-                except ConnectionResetError:
-                    packet = b""
-                if not packet:
-                    self._launcher_died()
-                    break
-                self._heard(*json.loads(packet))
-        except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
-            self._fail(error)
+        if self._channel is not None:
+            self._channel.poll()
 
-    def _heard(self, event: str, number: int, value: int | str) -> None:
+    def _heard(self, event: str, number: int, value: int | str, grouped: bool = False) -> None:
         process = self._processes[number]
         if event == "started":
-            process.on_started(int(value))
+            process.on_started(int(value), grouped=grouped)
             return
         del self._processes[number]
         if event == "failed":
@@ -227,7 +207,7 @@ class Spawner:
 
     def _acknowledge(self) -> None:
         if self._reap and self._channel is not None:
-            self._send({"reap": self._take_reap()}, [])
+            self._channel.send({"reap": self._take_reap()})
 
     def _launcher_died(self) -> None:
         """End every process: nobody would hear of its end any more."""
@@ -236,6 +216,9 @@ class Spawner:
             self._launcher.kill()
             self._launcher.wait()
             self._launcher = None
+        if self._groups is not None:
+            with contextlib.suppress(OSError):  # before Linux 5.14 there is no such file
+                self._groups.write("cgroup.kill", "1")
         kill_marked(f"{self._mark}.")
         processes, self._processes = self._processes, {}
         for process in processes.values():
@@ -243,15 +226,9 @@ class Spawner:
 
     def _disconnect(self) -> None:
         if self._channel is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._channel)
-            loop.remove_writer(self._channel)
             self._channel.close()
             self._channel = None
         self._reap.clear()
-        while self._unsent:
-            for fd in self._unsent.popleft()[1]:
-                os.close(fd)
 
     async def close(self) -> None:
         """Kill every process and wait until the launcher has seen the last one die.

@@ -1,8 +1,10 @@
-"""How much CPU time the jobs have used, an estimate from the processes' own times, and that they use it last."""
+"""How much CPU time the jobs have used; and that what leaves their session uses it last as well."""
 
 import os
 from collections.abc import Iterable
+from typing import Protocol
 
+from buttermilkd.cgroups import Group
 from buttermilkd.runner.launcher.processes import (
     Stat,
     all_pids,
@@ -15,23 +17,51 @@ from buttermilkd.runner.launcher.processes import (
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class CpuUsage:
-    """The CPU seconds of everything below the launchers so far. Never goes back.
+class CpuUsage(Protocol):
+    """The CPU seconds of all job processes so far. Never goes back."""
 
-    Whoever makes a session of its own leaves the launcher's, and with it the weight that all jobs share:
-    each look lowers the sessions that are new.
+    method: str
+    """How it is counted, where it is no count but an estimate."""
+
+    def seconds(self, launcher: int | None) -> float | None:
+        """``launcher`` is the pid of the present one; None when nothing was ever started."""
+
+
+class Sessions:
+    """Lowers the sessions that jobs make for themselves.
+
+    Whoever makes one leaves the launcher's, and with it the weight that all jobs share.
     """
 
     def __init__(self) -> None:
+        self._lowered: set[int] = set()
+
+    def lower(self, launcher: int, jobs: Iterable[Stat]) -> None:
+        """Lower those of them that are new. ``jobs`` are all processes of jobs."""
+        members = {process.session: process.pid for process in jobs if process.session != launcher}
+        self._lowered &= members.keys()
+        self._lowered |= {
+            session
+            for session, member in members.items()
+            if session not in self._lowered and lower_session(member)
+        }
+
+
+class EstimatedUsage:
+    """Implements ``CpuUsage`` from the processes' own times: what ends between two looks may be missed."""
+
+    method = "estimated from the processes' own times"
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
         self._launcher: int | None = None
         self._ended = 0.0
         """Of launchers that are gone."""
         self._current = 0.0
         """Of the present one, as last seen."""
-        self._lowered: set[int] = set()
 
     def seconds(self, launcher: int | None) -> float | None:
-        """Reads /proc once; None when nothing was ever started."""
+        """Reads /proc once."""
         if launcher != self._launcher and launcher is not None:
             self._ended += self._current
             self._current = 0.0
@@ -44,14 +74,24 @@ class CpuUsage:
             used = sum(each.own_ticks + each.children_ticks for each in (top, *below)) / _TICKS
             # What has just moved from a child to its parent may be missed in one look, hence the maximum.
             self._current = max(self._current, used)
-            self._lower(top, below)
+            self._sessions.lower(self._launcher, below)
         return self._ended + self._current
 
-    def _lower(self, launcher: Stat, below: Iterable[Stat]) -> None:
-        members = {process.session: process.pid for process in below if process.session != launcher.session}
-        self._lowered &= members.keys()
-        self._lowered |= {
-            session
-            for session, member in members.items()
-            if session not in self._lowered and lower_session(member)
-        }
+
+class CountedUsage:
+    """Implements ``CpuUsage`` by the kernel's own count for the control group of all jobs."""
+
+    method = ""
+
+    def __init__(self, jobs: Group, sessions: Sessions) -> None:
+        self._jobs = jobs
+        self._sessions = sessions
+        self._seconds: float | None = None
+
+    def seconds(self, launcher: int | None) -> float | None:
+        self._seconds = self._jobs.cpu_seconds() or self._seconds
+        # Where the CPU controller divides groups, sessions do not count.
+        if launcher is not None and self._jobs.weight() is None:
+            groups = (Group(folder) for folder in self._jobs.folder.iterdir() if folder.is_dir())
+            self._sessions.lower(launcher, read_stats(pid for group in groups for pid in group.pids()))
+        return self._seconds
