@@ -168,7 +168,7 @@ class Dispatcher:
     def _decide(self, taken: Taken, outcome: Outcome) -> Settlement:
         job = taken.job
         decision = decide(outcome, job, self._limits(job.flow), self._jitter.random())
-        if decision.event in (Event.RETRY, Event.GIVE_BACK) and self._is_refused(job):
+        if decision.event in (Event.RETRY, Event.DISTURB, Event.GIVE_BACK) and self._is_refused(job):
             return Settlement(taken, Event.CANCEL, outcome)
         return Settlement(taken, decision.event, outcome, decision.delay)
 

@@ -42,6 +42,7 @@ class Event(StrEnum):
     RETRY = "retry"
     GIVE_BACK = "give back"
     INTERRUPT = "interrupt"
+    DISTURB = "disturb"
     CANCEL = "cancel"
     REQUEUE = "requeue"
 
@@ -53,6 +54,7 @@ TRANSITIONS: Mapping[Event, tuple[tuple[Status, ...], Status]] = {
     Event.RETRY: ((Status.RUNNING,), Status.PENDING),
     Event.GIVE_BACK: ((Status.RUNNING,), Status.PENDING),
     Event.INTERRUPT: ((Status.RUNNING,), Status.PENDING),
+    Event.DISTURB: ((Status.RUNNING,), Status.PENDING),
     Event.CANCEL: ((Status.PENDING, Status.RUNNING), Status.CANCELLED),
     Event.REQUEUE: ((Status.FAILED, Status.CANCELLED), Status.PENDING),
 }
@@ -82,9 +84,11 @@ class Job:
     record_id: str
     parameters: Mapping[str, Any]
     attempt: int = 1
-    """Which execution this is, from 1. Interruptions and jobs given back do not count."""
+    """Which execution this is, from 1. Interruptions, disturbances and jobs given back do not count."""
     deferrals: int = 0
     """How many of the earlier attempts asked to be tried again later; they do not use up ``max_retries``."""
+    disturbances: int = 0
+    """How many attempts failed when they had just been suspended; they are not counted as attempts."""
 
 
 class Ending(StrEnum):
@@ -137,10 +141,10 @@ class Settlement:
 
     taken: Taken
     event: Event
-    """COMPLETE, FAIL, RETRY, GIVE_BACK or CANCEL."""
+    """COMPLETE, FAIL, RETRY, DISTURB, GIVE_BACK or CANCEL."""
     outcome: Outcome
     delay: float = 0.0
-    """For RETRY: seconds before it may be taken again."""
+    """For RETRY and DISTURB: seconds before it may be taken again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,7 @@ class JobView(TypedDict):
     attempt: int
     interruptions: int
     deferrals: int
+    disturbances: int
     due_at: str | None
     error: str | None
     cause: str | None

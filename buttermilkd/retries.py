@@ -6,6 +6,8 @@ from buttermilkd.jobs import Ending, Event, Job, Outcome
 
 LONGEST_WAIT = 30 * 86_400.0
 """Seconds that a job may ask to wait."""
+MOST_DISTURBANCES = 3
+"""Failures soon after a suspension that are not held against a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ def decide(outcome: Outcome, job: Job, limits: RetryLimits, jitter: float) -> De
     """What becomes of ``job`` after this outcome.
 
     A failure is retried up to ``max_retries`` times. A deferral (exit status 75, ``Retry``) is no failure:
-    it is retried up to ``max_deferrals`` times, after as long as the job asked for.
+    it is retried up to ``max_deferrals`` times, after as long as the job asked for. What fails when it has just
+    been suspended, as by a lost connection, is tried again without a loss, but not for ever.
     """
     if outcome.ending in _EVENTS:
         return Decision(_EVENTS[outcome.ending])
@@ -62,6 +65,8 @@ def decide(outcome: Outcome, job: Job, limits: RetryLimits, jitter: float) -> De
         if asked is None or not asked >= 0.0:  # NaN compares false
             return Decision(Event.RETRY, backoff(limits, deferrals, jitter))
         return Decision(Event.RETRY, min(asked, LONGEST_WAIT))
+    if outcome.disturbed and job.disturbances < MOST_DISTURBANCES:
+        return Decision(Event.DISTURB, backoff(limits, job.disturbances + 1, jitter))
     failures = job.attempt - job.deferrals
     if failures > limits.max_retries:
         return Decision(Event.FAIL)

@@ -113,7 +113,6 @@ class MemoryQueue:
         self._clock = clock
         self._bell = Bell()
         self._rung = 0
-        self._attempts: dict[str, tuple[int, int]] = {}
         self.entries: dict[str, Entry] = {}
         self.holds: set[str] = set()
 
@@ -165,13 +164,8 @@ class MemoryQueue:
 
     def _take(self, entry: Entry) -> Taken:
         entry.status = transition(entry.status, Event.TAKE)
-        attempt, deferrals = self._attempts.get(entry.job.job_id, (0, 0))
-        self._attempts[entry.job.job_id] = (attempt + 1, deferrals)
-        old = entry.job
-        entry.job = Job(
-            old.job_id, old.batch_id, old.flow, old.record_id, old.parameters, attempt + 1, deferrals
-        )
-        return Taken(entry.job, old.job_id)
+        entry.job = replace(entry.job, attempt=entry.job.attempt + 1)
+        return Taken(entry.job, entry.job.job_id)
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
@@ -182,16 +176,8 @@ class MemoryQueue:
             entry.settlements.append(settlement)
             entry.due = self._clock.now() + settlement.delay
             entry.again = entry.status is Status.PENDING
-            self._count(entry, settlement)
+            entry.job = _counted(entry.job, settlement)
         self._bell.ring()
-
-    def _count(self, entry: Entry, settlement: Settlement) -> None:
-        attempt, deferrals = self._attempts[entry.job.job_id]
-        if settlement.event is Event.GIVE_BACK:
-            attempt -= 1
-        elif settlement.event is Event.RETRY and settlement.outcome.ending is Ending.DEFERRED:
-            deferrals += 1
-        self._attempts[entry.job.job_id] = (attempt, deferrals)
 
     async def arrival(self) -> None:
         now = self._clock.now()
@@ -204,3 +190,14 @@ class MemoryQueue:
     async def depth(self) -> Depth:
         statuses = [entry.status for entry in self.entries.values()]
         return Depth(self.kind, statuses.count(Status.PENDING), statuses.count(Status.RUNNING))
+
+
+def _counted(job: Job, settlement: Settlement) -> Job:
+    """The job with what its end takes back and adds."""
+    if settlement.event is Event.GIVE_BACK:
+        return replace(job, attempt=job.attempt - 1)
+    if settlement.event is Event.DISTURB:
+        return replace(job, attempt=job.attempt - 1, disturbances=job.disturbances + 1)
+    if settlement.event is Event.RETRY and settlement.outcome.ending is Ending.DEFERRED:
+        return replace(job, deferrals=job.deferrals + 1)
+    return job

@@ -122,8 +122,8 @@ def _print_job(session: Session, job: JobView) -> None:
 def _extras(job: JobView) -> str:
     words = [
         f"{number} {name}"
-        for name, number in (("interruptions", job["interruptions"]), ("deferrals", job["deferrals"]))
-        if number
+        for name in ("interruptions", "deferrals", "disturbances")
+        if (number := job.get(name))
     ]
     return f" ({', '.join(words)})" if words else ""
 

@@ -228,6 +228,7 @@ def requeue(
         return 0, range(0)
     connection.executemany(
         """UPDATE jobs SET status = 'pending', due = 0, attempt = 0, deferrals = 0, interruptions = 0,
+                           disturbances = 0,
                            started_at = NULL, ended_at = NULL, error = NULL, cause = NULL WHERE id = ?""",
         [(row["id"],) for row in rows],
     )

@@ -20,7 +20,7 @@ from buttermilkd.jobs import (
 )
 from buttermilkd.ledger import events
 
-_FIELDS = "id, record_id, variant, attempt, deferrals"
+_FIELDS = "id, record_id, variant, attempt, deferrals, disturbances"
 _TAKE = f"""
     UPDATE jobs SET status = '{TRANSITIONS[Event.TAKE][1]}', attempt = attempt + 1, due = NULL,
                     started_at = :now, ended_at = NULL
@@ -125,6 +125,7 @@ def _job(batch: sqlite3.Row, row: sqlite3.Row, variants: Sequence[Mapping[str, A
         parameters=variants[row["variant"]],
         attempt=row["attempt"],
         deferrals=row["deferrals"],
+        disturbances=row["disturbances"],
     )
 
 
@@ -134,6 +135,8 @@ _RECORD = {
     Event.CANCEL: "status = 'cancelled', ended_at = :now, error = :error, cause = :cause",
     Event.RETRY: """status = 'pending', due = :due, ended_at = :now, error = :error, cause = :cause,
                     deferrals = deferrals + :deferred""",
+    Event.DISTURB: """status = 'pending', due = :due, ended_at = :now, error = :error, cause = :cause,
+                      attempt = attempt - 1, disturbances = disturbances + 1""",
     Event.GIVE_BACK: "status = 'pending', due = 0, attempt = attempt - 1, started_at = NULL",
 }
 _SETTLE = {
@@ -154,7 +157,7 @@ def settle(connection: sqlite3.Connection, settlements: Iterable[Settlement], no
             _keep_remains(connection, recorded, now)
             count(connection, batch, Status.RUNNING, TRANSITIONS[event][1], len(recorded))
         if event is Event.FAIL and recorded:
-            _stop_if_asked(connection, batch)
+            stop_if_asked(connection, batch)
     ended = close_finished(connection, {batch for batch, _ in groups}, now)
     stopping = connection.execute("SELECT 1 FROM batches WHERE phase = 'stopping' AND pending > 0 LIMIT 1")
     return Settled(ended, stopping.fetchone() is not None)
@@ -202,7 +205,7 @@ def _keep_remains(connection: sqlite3.Connection, ends: list[_End], now: float) 
     if logs:
         connection.executemany("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", logs)
     for end in ends:
-        if end.event in (Event.FAIL, Event.RETRY):
+        if end.event in (Event.FAIL, Event.RETRY, Event.DISTURB):
             _keep_fault(connection, end, now)
 
 
@@ -212,8 +215,9 @@ def _keep_fault(connection: sqlite3.Connection, end: _End, now: float) -> None:
            FROM jobs WHERE id = :id""",
         end.columns,
     )
-    again = f"; tried again in {end.columns['due'] - now:.0f} s" if end.event is Event.RETRY else ""
-    text = f"attempt {end.job.attempt} {end.outcome.ending}: {end.columns['cause']}{again}"
+    again = "" if end.event is Event.FAIL else f"; tried again in {end.columns['due'] - now:.0f} s"
+    pardon = "; it had been suspended, so this does not count" if end.event is Event.DISTURB else ""
+    text = f"attempt {end.job.attempt} {end.outcome.ending}: {end.columns['cause']}{pardon}{again}"
     kind = "job.failed" if end.event is Event.FAIL else "job.retried"
     events.record(connection, now, kind, text, end.job.batch_id, end.job.job_id)
 
@@ -226,7 +230,7 @@ def count(connection: sqlite3.Connection, batch: int, source: Status, target: St
     )
 
 
-def _stop_if_asked(connection: sqlite3.Connection, batch: int) -> None:
+def stop_if_asked(connection: sqlite3.Connection, batch: int) -> None:
     """A failed job ends a batch whose error policy says so: nothing more of it is taken from now on."""
     connection.execute(
         "UPDATE batches SET phase = 'stopping' WHERE key = ? AND error_policy = 'stop' AND phase = 'open'",
@@ -249,51 +253,3 @@ def close_finished(connection: sqlite3.Connection, batches: Iterable[int], now: 
             events.record(connection, now, "batch.ended", text, row["batch_id"])
             ended.append(row["batch_id"])
     return ended
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What a daemon's sudden death left, and what became of it."""
-
-    interrupted: int
-    failed: int
-
-
-def recover(connection: sqlite3.Connection, most: int, now: float) -> Recovered:
-    """Make the jobs pending again that a dead daemon had running; called before anything is taken.
-
-    It costs them no attempt, but is counted: after ``most`` interruptions a job is taken for the
-    cause, and fails.
-    """
-    cause = f"interrupted {most + 1} times"
-    error = f"the daemon died {most + 1} times while this job was running (daemon.max_interruptions = {most})"
-    rows = connection.execute(
-        """SELECT jobs.id, jobs.batch, jobs.attempt, jobs.interruptions, batches.batch_id, batches.first_job
-           FROM jobs INDEXED BY jobs_running JOIN batches ON batches.key = jobs.batch WHERE jobs.status = 'running'"""
-    ).fetchall()
-    failed = [row for row in rows if row["interruptions"] >= most]
-    again = [row for row in rows if row["interruptions"] < most]
-    connection.executemany(
-        """INSERT INTO attempts SELECT id, attempt, 'interrupted', started_at, ?, 'daemon died', NULL
-           FROM jobs WHERE id = ?""",
-        [(now, row["id"]) for row in rows],
-    )
-    connection.executemany(
-        """UPDATE jobs SET status = 'pending', due = 0, attempt = attempt - 1, started_at = NULL,
-                           interruptions = interruptions + 1 WHERE id = ?""",
-        [(row["id"],) for row in again],
-    )
-    connection.executemany(
-        """UPDATE jobs SET status = 'failed', ended_at = ?, interruptions = interruptions + 1, error = ?, cause = ?
-           WHERE id = ?""",
-        [(now, error, cause, row["id"]) for row in failed],
-    )
-    for group, target in ((again, Status.PENDING), (failed, Status.FAILED)):
-        for row in group:
-            count(connection, row["batch"], Status.RUNNING, target, 1)
-    for row in failed:
-        job = job_id(row["batch_id"], row["id"] - row["first_job"] + 1)
-        events.record(connection, now, "job.failed", error, row["batch_id"], job)
-        _stop_if_asked(connection, row["batch"])
-    close_finished(connection, {row["batch"] for row in rows}, now)
-    return Recovered(len(again), len(failed))

@@ -12,8 +12,7 @@ from typing import Self, TypeVar
 from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
-from buttermilkd.ledger import batches, claims, events, queries
-from buttermilkd.ledger.claims import Recovered
+from buttermilkd.ledger import batches, claims, events, queries, recovery
 from buttermilkd.ledger.reader import Reader
 from buttermilkd.ledger.schema import configure, migrate
 from buttermilkd.ledger.writer import Writer, storage_error
@@ -65,12 +64,12 @@ class Ledger:
         """Ask one of ``queries``. Raises what it raises, and StorageError."""
         return await self._reader.query(operation)
 
-    async def recover(self, most_interruptions: int) -> Recovered:
+    async def recover(self, most_interruptions: int) -> recovery.Recovered:
         """Put right what a daemon's sudden death left: call it before anything is taken."""
         for left in await self._writer.call(batches.staged):
             await self._discard(left)
         now = self._clock.now()
-        recovered = await self._writer.call(lambda db: claims.recover(db, most_interruptions, now))
+        recovered = await self._writer.call(lambda db: recovery.recover(db, most_interruptions, now))
         await self.finish_stops(cancelled=True)
         return recovered
 
@@ -197,7 +196,9 @@ class Ledger:
         """Record what became of taken jobs; see ``queues.base.Queue.settle``."""
         now = self._clock.now()
         settled = await self._writer.call(lambda db: claims.settle(db, settlements, now))
-        if any(settlement.event in (Event.RETRY, Event.GIVE_BACK) for settlement in settlements):
+        if any(
+            settlement.event in (Event.RETRY, Event.DISTURB, Event.GIVE_BACK) for settlement in settlements
+        ):
             self.work.ring()
         if settled.stopping:
             self.stops.ring()

@@ -105,6 +105,9 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX answers_at ON answers (at);
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN disturbances INTEGER NOT NULL DEFAULT 0;   -- failures soon after a suspension
+    """,
 )
 """``PRAGMA user_version`` counts how many of these a ledger has had."""
 

@@ -70,6 +70,7 @@ def job_view(row: sqlite3.Row, host: str) -> JobView:
         attempt=row["attempt"],
         interruptions=row["interruptions"],
         deferrals=row["deferrals"],
+        disturbances=row["disturbances"],
         due_at=iso(row["due"]) if row["due"] else None,
         error=row["error"],
         cause=row["cause"],

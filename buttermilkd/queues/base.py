@@ -43,7 +43,7 @@ class Queue(Protocol):
         """Record what became of these jobs durably, then release their leases; all of them, or raise.
 
         COMPLETE, FAIL and CANCEL end a job: it is never given out again. RETRY makes it pending, due after
-        ``delay``. GIVE_BACK makes it pending at once and takes its attempt back. A job that has ended
+        ``delay``; so does DISTURB, which takes its attempt back and counts a disturbance. GIVE_BACK makes it pending at once and takes its attempt back. A job that has ended
         already is left as it is: an end is recorded once. Settling the same job twice is therefore harmless.
 
         Raises:

@@ -203,6 +203,17 @@ async def test_a_retried_job_waits_for_its_delay_and_has_used_an_attempt(bench: 
     assert (again.job.attempt, again.job.deferrals) == (2, 0)
 
 
+async def test_a_disturbed_job_waits_for_its_delay_and_is_the_same_attempt_again(bench: Bench) -> None:
+    await bench.add("b", "f", ["x"])
+    (taken,) = await bench.queue.take({"f": 1}, 1)
+    await bench.queue.settle([Settlement(taken, Event.DISTURB, FAULT, delay=10.0)])
+    assert await bench.status("b.1") is Status.PENDING
+    assert await bench.queue.take({"f": 1}, 1) == []
+    await bench.clock.advance(10)
+    (again,) = await bench.queue.take({"f": 1}, 1)
+    assert (again.job.attempt, again.job.disturbances, again.job.deferrals) == (1, 1, 0)
+
+
 async def test_a_deferral_is_counted_as_one(bench: Bench) -> None:
     await bench.add("b", "f", ["x"])
     (taken,) = await bench.queue.take({"f": 1}, 1)

@@ -211,6 +211,7 @@ def job(**changes: Any) -> JobView:
         "attempt": 4,
         "interruptions": 1,
         "deferrals": 0,
+        "disturbances": 0,
         "due_at": None,
         "error": "exit status 3: no such model",
         "cause": "exit status 3: no such model",

@@ -10,8 +10,8 @@ from buttermilkd.retries import Decision, RetryLimits, backoff, decide
 LIMITS = RetryLimits(max_retries=2, max_deferrals=3, backoff=10.0, max_backoff=60.0)
 
 
-def job(attempt: int = 1, deferrals: int = 0) -> Job:
-    return Job("b.1", "b", "f", "r", {}, attempt, deferrals)
+def job(attempt: int = 1, deferrals: int = 0, disturbances: int = 0) -> Job:
+    return Job("b.1", "b", "f", "r", {}, attempt, deferrals, disturbances)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,18 @@ def test_the_wait_doubles_within_bounds_and_jitter_takes_away_at_most_half(tries
 def test_what_a_job_may_ask_to_wait_is_bounded(asked: float, waits: float) -> None:
     outcome = Outcome(Ending.DEFERRED, retry_after=asked)
     assert decide(outcome, job(), LIMITS, 0.0) == Decision(Event.RETRY, waits)
+
+
+@pytest.mark.parametrize(
+    ("disturbances", "event", "delay"),
+    [(0, Event.DISTURB, 10.0), (2, Event.DISTURB, 40.0), (3, Event.FAIL, 0.0)],
+)
+def test_what_fails_just_after_a_suspension_costs_no_attempt_up_to_three_times(
+    disturbances: int, event: Event, delay: float
+) -> None:
+    outcome = Outcome(Ending.FAILED, disturbed=True)
+    assert decide(outcome, job(attempt=3, disturbances=disturbances), LIMITS, 0.0) == Decision(event, delay)
+
+
+def test_a_rejection_is_final_also_after_a_suspension() -> None:
+    assert decide(Outcome(Ending.REJECTED, disturbed=True), job(), LIMITS, 0.0) == Decision(Event.FAIL)

@@ -1,0 +1,56 @@
+"""What a daemon's sudden death left, and what becomes of it: called before anything is taken."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from buttermilkd.jobs import Status, job_id
+from buttermilkd.ledger import events
+from buttermilkd.ledger.claims import close_finished, count, stop_if_asked
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a daemon's sudden death left, and what became of it."""
+
+    interrupted: int
+    failed: int
+
+
+def recover(connection: sqlite3.Connection, most: int, now: float) -> Recovered:
+    """Make the jobs pending again that a dead daemon had running; called before anything is taken.
+
+    It costs them no attempt, but is counted: after ``most`` interruptions a job is taken for the
+    cause, and fails.
+    """
+    cause = f"interrupted {most + 1} times"
+    error = f"the daemon died {most + 1} times while this job was running (daemon.max_interruptions = {most})"
+    rows = connection.execute(
+        """SELECT jobs.id, jobs.batch, jobs.attempt, jobs.interruptions, batches.batch_id, batches.first_job
+           FROM jobs INDEXED BY jobs_running JOIN batches ON batches.key = jobs.batch WHERE jobs.status = 'running'"""
+    ).fetchall()
+    failed = [row for row in rows if row["interruptions"] >= most]
+    again = [row for row in rows if row["interruptions"] < most]
+    connection.executemany(
+        """INSERT INTO attempts SELECT id, attempt, 'interrupted', started_at, ?, 'daemon died', NULL
+           FROM jobs WHERE id = ?""",
+        [(now, row["id"]) for row in rows],
+    )
+    connection.executemany(
+        """UPDATE jobs SET status = 'pending', due = 0, attempt = attempt - 1, started_at = NULL,
+                           interruptions = interruptions + 1 WHERE id = ?""",
+        [(row["id"],) for row in again],
+    )
+    connection.executemany(
+        """UPDATE jobs SET status = 'failed', ended_at = ?, interruptions = interruptions + 1, error = ?, cause = ?
+           WHERE id = ?""",
+        [(now, error, cause, row["id"]) for row in failed],
+    )
+    for group, target in ((again, Status.PENDING), (failed, Status.FAILED)):
+        for row in group:
+            count(connection, row["batch"], Status.RUNNING, target, 1)
+    for row in failed:
+        job = job_id(row["batch_id"], row["id"] - row["first_job"] + 1)
+        events.record(connection, now, "job.failed", error, row["batch_id"], job)
+        stop_if_asked(connection, row["batch"])
+    close_finished(connection, {row["batch"] for row in rows}, now)
+    return Recovered(len(again), len(failed))
