@@ -32,6 +32,7 @@ from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
 from buttermilkd.runner import checks
 from buttermilkd.runner.runner import Runner
+from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import EVERYTHING
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ async def run(settings: Settings) -> None:
             "activity": services.activity.run(),
             "idleness": services.gate.run(),
             "runner": services.runner.run(),
+            "suspension": services.suspension.run(),
             "dispatcher": services.dispatcher.run(),
             "gate events": _record_transitions(services),
             "demand": _watch_demand(services),
@@ -100,6 +102,8 @@ async def _drained(services: Services, stop: "asyncio.Queue[signal.Signals]") ->
     running = len(services.dispatcher.running)
     patience = services.settings.daemon.drain_timeout
     logger.info("stopping on %s: %d jobs run, waiting up to %.0f s for them", number.name, running, patience)
+
+    services.suspension.drain()
 
     async def hurry() -> None:
         await stop.get()
@@ -189,9 +193,19 @@ def _assembled(
         keep_fds=[host.lock],
         groups=host.delegation.jobs,
     )
+    suspension = Suspension(runner, flows, clock, longest=settings.idle.suspend_max)
     machine = Machine(clock, runner.footprint, settings.idle, hierarchy=host.hierarchy)
     holds = [PAUSED] if EVERYTHING in ledger.holds else []
-    gate = Gate(activity, machine, settings.idle, clock, concurrency=concurrency, holds=holds)
+    gate = Gate(
+        activity,
+        machine,
+        settings.idle,
+        clock,
+        concurrency=concurrency,
+        jobs=suspension.jobs,
+        holds=holds,
+        listeners=[suspension.carry_out],
+    )
     machine.watch_pressure(gate.look_again)
     stack.callback(machine.close)
     queue = _queue(settings, ledger, clock)
@@ -209,6 +223,7 @@ def _assembled(
         queue=queue,
         runner=runner,
         gate=gate,
+        suspension=suspension,
         activity=activity,
         check=check,
         delegation=host.delegation,

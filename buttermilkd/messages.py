@@ -220,6 +220,7 @@ class RunningView(TypedDict):
     record_id: str
     attempt: int
     started_at: str
+    suspended_at: str | None
     pid: int | None
 
 

@@ -1,6 +1,6 @@
 """Why a batch waits: the one sentence that the API, the CLI and the journal print. A pure function."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from buttermilkd.messages import BatchView
@@ -21,6 +21,8 @@ class Situation:
     flows: Collection[str]
     """Names of the configured ones."""
     running: int
+    suspended: Mapping[str, int]
+    """How many jobs of which batch are suspended."""
     concurrency: int
     draining: bool
     trouble: str | None
@@ -28,6 +30,10 @@ class Situation:
 
 def waiting_for(batch: BatchView, now: Situation) -> str | None:
     """What this batch waits for; None where it does not wait."""
+    suspended = now.suspended.get(batch["batch_id"], 0)
+    if suspended and suspended >= batch["running"]:
+        noun = "job is" if suspended == 1 else "jobs are"
+        return f"{suspended:,} {noun} suspended: {'; '.join(now.reasons)}"
     if not batch["pending"] or batch["running"]:
         return None
     flow = batch["flow"]

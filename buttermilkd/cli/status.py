@@ -51,7 +51,8 @@ def _print_daemon(session: Session, daemon: StatusView) -> None:
     session.say(f"  running: {len(daemon['running'])} of {daemon['concurrency']} at once")
     for job in daemon["running"]:
         took = between(job["started_at"], None)
-        session.say(f"    {job['job_id']}  {job['flow']}  {visible(job['record_id'])}  for {took}")
+        state = f", suspended for {between(job['suspended_at'], None)}" if job.get("suspended_at") else ""
+        session.say(f"    {job['job_id']}  {job['flow']}  {visible(job['record_id'])}  for {took}{state}")
     if not daemon["reporters"]:
         session.say("  web servers: none reports its activity")
     for reporter in daemon["reporters"]:

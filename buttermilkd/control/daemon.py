@@ -69,6 +69,7 @@ def _running(services: Services) -> list[RunningView]:
             record_id=one.job.record_id,
             attempt=one.job.attempt,
             started_at=iso(one.started_at) or "",
+            suspended_at=iso(one.suspended_at),
             pid=one.pid,
         )
         for one in services.runner.running()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
 from buttermilkd.runner.runner import Runner
+from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import Situation
 
 BODY_LIMIT = 64 * 1024 * 1024
@@ -43,6 +45,7 @@ class Services:
     queue: Queue
     runner: Runner
     gate: Gate
+    suspension: Suspension
     activity: ActivityServer
     check: Callable[[str], Awaitable[str | None]]
     """Why a flow cannot run here; None where nothing speaks against it."""
@@ -62,6 +65,7 @@ class Services:
             holds=self.ledger.holds,
             flows=self.settings.flows.keys(),
             running=len(self.dispatcher.running),
+            suspended=Counter(job_id.rpartition(".")[0] for job_id in self.suspension.suspended),
             concurrency=self.settings.daemon.concurrency,
             draining=self.dispatcher.draining,
             trouble=self.dispatcher.trouble,

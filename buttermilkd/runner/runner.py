@@ -274,8 +274,12 @@ class Runner:
         for lane in self._all_lanes():
             lane.resume(wanted)
 
+    def executing(self) -> list[Job]:
+        """The jobs that execute, are suspended, or are about to begin: all but those that wait inside."""
+        return [attempt.job for lane in self._all_lanes() for attempt in lane.attempts()]
+
     def running(self) -> list[Running]:
-        """The jobs that execute now."""
+        """The jobs that execute or are suspended now."""
         return [
             Running(attempt.job, attempt.started_at, attempt.pid, self._wall(attempt.suspended_at))
             for lane in self._all_lanes()

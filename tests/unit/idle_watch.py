@@ -44,6 +44,8 @@ class Watch:
     state: State = field(default_factory=lambda: State(started=0, since=9_280, level=Level.CLEAR))
     verdicts: list[Verdict] = field(default_factory=list)
     actions: list[Actions] = field(default_factory=list)
+    sample: Sample | None = None
+    """The latest."""
 
     def see(
         self,
@@ -65,7 +67,7 @@ class Watch:
             name: value if isinstance(value, Measure) else Measure(value) for name, value in measures.items()
         }
         foreign = Measure(cpu, None if cpu is not None else "a counter went backwards")
-        sample = Sample(
+        sample = self.sample = Sample(
             web or Web(),
             replace(Load(self.now, foreign, own, average=average), **told),  # type: ignore[arg-type]
             local,

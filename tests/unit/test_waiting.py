@@ -14,6 +14,7 @@ READY = Situation(
     holds=(),
     flows=["f"],
     running=0,
+    suspended={},
     concurrency=2,
     draining=False,
     trouble=None,
@@ -21,7 +22,7 @@ READY = Situation(
 
 
 def batch(pending: int = 1, running: int = 0) -> BatchView:
-    return cast(BatchView, {"flow": "f", "pending": pending, "running": running})
+    return cast(BatchView, {"batch_id": "b", "flow": "f", "pending": pending, "running": running})
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,13 @@ def test_what_runs_or_has_nothing_left_waits_for_nothing() -> None:
     busy = replace(READY, idle=False, reasons=["1 request in flight"])
     assert waiting_for(batch(running=1), busy) is None
     assert waiting_for(batch(pending=0), busy) is None
+
+
+def test_a_batch_whose_running_jobs_are_all_suspended_waits_for_what_suspended_them() -> None:
+    busy = replace(READY, idle=False, reasons=["1 request in flight for 0.4 s"], suspended={"b": 2})
+    assert waiting_for(batch(running=2), busy) == "2 jobs are suspended: 1 request in flight for 0.4 s"
+    assert waiting_for(batch(pending=0, running=1), replace(busy, suspended={"b": 1})) == (
+        "1 job is suspended: 1 request in flight for 0.4 s"
+    )
+    assert waiting_for(batch(running=3), busy) is None
+    assert waiting_for(batch(running=2), replace(busy, suspended={"other": 2})) is None

@@ -65,6 +65,7 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
         auto=stance(after.auto_since),
         suspend=stance(after.suspend_since),
         requeue=stance(after.requeue_since),
+        suspending=suspended,
         memory_is_short=measures.memory_is_short(watched),
     )
     told = verdict(level, since, readings, now)

@@ -29,6 +29,8 @@ class Actions:
     suspend: Stance = Stance.GO_ON
     requeue: Stance = Stance.GO_ON
     """STOP: end them and give them back."""
+    suspending: bool = False
+    """Jobs that ran until now are stopped by this very look."""
     memory_is_short: bool = False
     """What has been suspended for long shall make room."""
 

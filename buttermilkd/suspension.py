@@ -1,0 +1,171 @@
+"""What becomes of running jobs while people are there: the policy's actions, carried out on the runner."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
+
+from buttermilkd.bell import Bell, first_of
+from buttermilkd.clock import Clock
+from buttermilkd.idle.gate import Look
+from buttermilkd.idle.policy.observations import Jobs
+from buttermilkd.idle.policy.running import Actions, Stance
+from buttermilkd.jobs import Ending, Job
+
+logger = logging.getLogger(__name__)
+
+
+class Flow(Protocol):
+    """What a flow says of its running jobs."""
+
+    @property
+    def on_busy(self) -> str:
+        """``auto``, ``finish``, ``suspend`` or ``requeue``."""
+
+    @property
+    def restartable(self) -> bool:
+        """A job may be ended and begun again."""
+
+    @property
+    def suspend_max(self) -> float | None:
+        """Seconds that a job stays suspended before it makes room; None: as configured for all."""
+
+
+class Runner(Protocol):
+    """What it needs of the runner."""
+
+    def executing(self) -> Iterable[Job]: ...
+
+    def suspend(self, job_ids: Iterable[str]) -> None: ...
+
+    def resume(self, job_ids: Iterable[str]) -> None: ...
+
+    def recall(self) -> None: ...
+
+    async def stop(self, job_ids: Iterable[str], ending: Ending, *, now: bool = False) -> None: ...
+
+
+class Suspension:
+    """Suspends, resumes and gives back, each at the look that says so: nothing lies between a report and a signal."""
+
+    def __init__(self, runner: Runner, flows: Mapping[str, Flow], clock: Clock, *, longest: float) -> None:
+        """``longest``: seconds after which a suspended job makes room, where it may or must."""
+        self._runner = runner
+        self._flows = flows
+        self._clock = clock
+        self._longest = longest
+        self._actions = Actions(start=False)
+        self._since: dict[str, float] = {}
+        self._evicted: set[str] = set()
+        self._leaving: set[str] = set()
+        self._news = Bell()
+        self._draining = False
+
+    # For the idleness decision
+
+    def jobs(self) -> Jobs:
+        """How many jobs execute or are suspended, by what their flows want done."""
+        counts = {"auto": 0, "finish": 0, "suspend": 0, "requeue": 0}
+        for job in self._runner.executing():
+            counts[self._kind(job)] += 1
+        return Jobs(**counts)
+
+    def _kind(self, job: Job) -> str:
+        flow = self._flows.get(job.flow)
+        return flow.on_busy if flow is not None else "finish"  # its configuration has gone since it began
+
+    @property
+    def suspended(self) -> Collection[str]:
+        """Ids of the jobs that are suspended."""
+        return self._since.keys() & {job.job_id for job in self._runner.executing()}
+
+    def carry_out(self, look: Look) -> None:
+        """Do what this look asks for, before anything else can happen."""
+        before, self._actions = self._actions, look.actions
+        if before == look.actions:
+            return
+        if not look.actions.start:
+            # What was accepted and has not begun must not begin now.
+            self._runner.recall()
+        kinds: dict[str, list[str]] = {}
+        for job in self._runner.executing():
+            kinds.setdefault(self._kind(job), []).append(job.job_id)
+        now = {"auto": look.actions.auto, "suspend": look.actions.suspend}
+        self._suspend(
+            [job for kind, at in now.items() if at is Stance.STOP for job in kinds.get(kind, ())], look
+        )
+        self._resume([job for kind, at in now.items() if at is Stance.GO_ON for job in kinds.get(kind, ())])
+        if look.actions.requeue is Stance.STOP:
+            self._evicted.update(kinds.get("requeue", ()))
+        self._news.ring()
+
+    def _suspend(self, job_ids: list[str], look: Look) -> None:
+        new = [job_id for job_id in job_ids if job_id not in self._since]
+        if new:
+            self._runner.suspend(new)
+            self._since |= dict.fromkeys(new, self._clock.monotonic())
+            logger.info("suspended %d jobs: %s", len(new), look.verdict.sentence)
+
+    def _resume(self, job_ids: list[str]) -> None:
+        back = [job_id for job_id in job_ids if job_id in self._since]
+        if back:
+            self._runner.resume(back)
+            longest = self._clock.monotonic() - min(self._since[job_id] for job_id in back)
+            logger.info("%d jobs go on after up to %.0f s", len(back), longest)
+        for job_id in back:
+            del self._since[job_id]
+
+    # Giving back
+
+    async def run(self) -> None:
+        """Give back what has to make room, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                seen = self._news.ring_count
+                self._forget_ended()
+                doomed = (self._evicted | self._overdue()) - self._leaving
+                self._evicted.clear()
+                if doomed:
+                    self._leaving |= doomed
+                    tasks.create_task(self._give_back(doomed), name="giving back")
+                waits = [self._news.heard(seen)]
+                if (left := self._until_next()) is not None:
+                    waits.append(self._clock.sleep(left))
+                await first_of(waits)
+
+    def drain(self) -> None:
+        """The daemon stops: nothing that is suspended is waited for."""
+        self._draining = True
+        self._news.ring()
+
+    async def _give_back(self, job_ids: set[str]) -> None:
+        try:
+            await self._runner.stop(job_ids, Ending.GIVEN_BACK)
+        finally:
+            self._leaving -= job_ids
+
+    def _forget_ended(self) -> None:
+        executing = {job.job_id for job in self._runner.executing()}
+        self._since = {job_id: since for job_id, since in self._since.items() if job_id in executing}
+
+    def _limits(self) -> dict[str, float]:
+        """When each suspended job makes room, in monotonic seconds; those that never do are left out."""
+        limits = {}
+        for job in self._runner.executing():
+            since, flow = self._since.get(job.job_id), self._flows.get(job.flow)
+            if since is None or flow is None:
+                continue
+            if self._draining:
+                limits[job.job_id] = since
+            elif flow.restartable or self._actions.memory_is_short:
+                limits[job.job_id] = since + (self._longest if flow.suspend_max is None else flow.suspend_max)
+        return limits
+
+    def _overdue(self) -> set[str]:
+        now = self._clock.monotonic()
+        return {job_id for job_id, at in self._limits().items() if at <= now}
+
+    def _until_next(self) -> float | None:
+        now = self._clock.monotonic()
+        later = [at - now for job_id, at in self._limits().items() if job_id not in self._leaving]
+        return min(later, default=None)
