@@ -70,9 +70,10 @@ def test_no_job_starts_while_a_request_is_in_flight_and_all_run_when_it_is_over_
         assert daemon.ended(batch)["completed"] == 2
 
 
-def test_a_user_who_arrives_stops_the_next_start_and_not_what_runs(daemon: Daemon) -> None:
+def test_a_user_who_arrives_stops_the_next_start_and_not_what_shall_finish(daemon: Daemon) -> None:
     daemon.write(
-        '[flows.wait]\ncommand = ["sh", "-c", "while ! [ -e go ]; do sleep 0.02; done"]', concurrency=1
+        '[flows.wait]\ncommand = ["sh", "-c", "while ! [ -e go ]; do sleep 0.02; done"]\non_busy = "finish"',
+        concurrency=1,
     )
     daemon.start()
     batch = daemon.client.create("wait", records=["a", "b"]).batch_id
