@@ -1,0 +1,85 @@
+"""The daemon: what it does, what it can run, what happened."""
+
+from typing import TypedDict
+
+from buttermilkd.messages.idle import ReporterView
+
+API = 1
+"""The version of the control API, and in ``min_api`` the oldest that a client may speak."""
+
+
+class RunningView(TypedDict):
+    """A job that runs now."""
+
+    job_id: str
+    batch_id: str
+    flow: str
+    record_id: str
+    attempt: int
+    started_at: str
+    suspended_at: str | None
+    pid: int | None
+
+
+class QueueView(TypedDict):
+    kind: str
+    pending: int
+    running: int
+
+
+class StatusView(TypedDict):
+    """The daemon, idle or why not."""
+
+    version: str
+    pid: int
+    host: str
+    started_at: str
+    idle: bool
+    state: str
+    reasons: list[str]
+    sentence: str
+    paused: list[str]
+    """Names of paused flows; ``*`` stands for all."""
+    concurrency: int
+    running: list[RunningView]
+    queue: QueueView
+    reporters: list[ReporterView]
+
+
+class FlowView(TypedDict):
+    name: str
+    kind: str
+    """``command`` or ``callable``."""
+    runs: str
+    """What it starts, in words."""
+    can_run: bool
+    problem: str | None
+    paused: bool
+    records: str | None
+    concurrency: int
+    timeout_seconds: float | None
+    max_retries: int
+    version: str
+    pending: int
+    running: int
+
+
+class FlowsView(TypedDict):
+    flows: list[FlowView]
+
+
+class EventView(TypedDict):
+    """One line of ``/v1/events``; ``kind`` is for example ``batch.created`` or ``job.failed``."""
+
+    sequence: int
+    at: str
+    kind: str
+    batch_id: str | None
+    job_id: str | None
+    message: str
+
+
+class InfoView(TypedDict):
+    api: int
+    min_api: int
+    version: str
