@@ -32,9 +32,9 @@ def main(config: Path | None, settings: tuple[str, ...], *, check_config: bool, 
 
 def _run(config: Path | None, settings: tuple[str, ...], *, check_config: bool, log_level: str) -> Exit:
     # Imported here, so that --help and --version answer at once.
-    from buttermilkd import daemon  # noqa: PLC0415
     from buttermilkd.config.layers import parse_value  # noqa: PLC0415
     from buttermilkd.config.load import load  # noqa: PLC0415
+    from buttermilkd.daemon import service  # noqa: PLC0415
     from buttermilkd.host import logs  # noqa: PLC0415
 
     loaded = load(config, os.environ, {name: parse_value(text) for name, text in _pairs(settings)})
@@ -42,7 +42,7 @@ def _run(config: Path | None, settings: tuple[str, ...], *, check_config: bool, 
         click.echo(f"configuration is good: {len(loaded.flows)} flows")
         return Exit.OK
     logs.set_up(log_level)
-    asyncio.run(daemon.run(loaded))
+    asyncio.run(service.run(loaded))
     return Exit.OK
 
 

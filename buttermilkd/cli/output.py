@@ -4,11 +4,14 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
 from buttermilkd.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 STATUSES = {
     "pending": "yellow",
@@ -75,7 +78,14 @@ def _print_plain(session: Session, columns: Sequence[Column], rows: Sequence[Seq
 def _print_rich(session: Session, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     # Imported here because it takes longer than all the rest, and only a terminal needs it.
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(file=sys.stdout, no_color=not session.colored(sys.stdout), highlight=False)
+    console.print(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table":
+    """The same as something that rich can draw. A cell under ``STATUS`` is coloured."""
+    from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -84,8 +94,17 @@ def _print_rich(session: Session, columns: Sequence[Column], rows: Sequence[Sequ
     for row in rows:
         table.add_row(
             *(
-                Text(cell, STATUSES.get(cell, "") if column.title == "STATUS" else "")
+                Text(visible(cell), STATUSES.get(cell, "") if column.title == "STATUS" else "")
                 for cell, column in zip(row, columns, strict=True)
             )
         )
-    Console(file=sys.stdout, no_color=not session.colored(sys.stdout), highlight=False).print(table)
+    return table
+
+
+def blocks(stream: TextIO) -> bool:
+    """Whether block characters can be written to this stream."""
+    try:
+        "█░".encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

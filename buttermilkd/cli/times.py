@@ -53,6 +53,17 @@ def ago(at: str | None) -> str:
     return f"{span(time.time() - _seconds(at))} ago"  # noqa: TID251 - as above
 
 
+def until(at: str) -> str:
+    """How long it is until an API time."""
+    return span(_seconds(at) - time.time())  # noqa: TID251 - as above
+
+
+def clock_time(at: str | None) -> str:
+    """The local time of day of an API time; of now for None."""
+    moment = datetime.now().astimezone() if at is None else datetime.fromisoformat(at).astimezone()  # noqa: TID251
+    return f"{moment:%H:%M:%S}"
+
+
 def between(start: str | None, end: str | None) -> str:
     """How long something took, or has taken up to now; ``-`` where it has not begun."""
     if start is None:

@@ -15,6 +15,7 @@ from buttermilkd.messages import (
     BatchView,
     EventView,
     FlowsView,
+    HistoryView,
     IdleView,
     InfoView,
     JobsView,
@@ -98,6 +99,9 @@ class AsyncClient:
 
     async def idle(self) -> IdleView:
         return await self._call(Client.idle)
+
+    async def idle_history(self, *, days: int | None = None) -> HistoryView:
+        return await self._call(Client.idle_history, days=days)
 
     async def flows(self) -> FlowsView:
         return await self._call(Client.flows)

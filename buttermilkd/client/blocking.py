@@ -20,6 +20,7 @@ from buttermilkd.messages import (
     CreateBatch,
     EventView,
     FlowsView,
+    HistoryView,
     IdleView,
     InfoView,
     JobsView,
@@ -202,6 +203,11 @@ class Client:
     def idle(self) -> IdleView:
         """The verdict, and each signal with its thresholds."""
         return cast(IdleView, self.get("/v1/idle"))
+
+    def idle_history(self, *, days: int | None = None) -> HistoryView:
+        """What became of the machine's time in the last days; None: as many as the daemon thinks fit."""
+        query = {} if days is None else {"days": days}
+        return cast(HistoryView, self.get("/v1/idle/history", query))
 
     def flows(self) -> FlowsView:
         """The flows configured, and whether each can run."""

@@ -11,7 +11,6 @@ from buttermilkd.clock import iso
 from buttermilkd.config.flow import FlowSettings
 from buttermilkd.control.services import LOOK_AGAIN, Call, Services
 from buttermilkd.errors import InvalidRequestError, NotFoundError
-from buttermilkd.idle.view import idle_view
 from buttermilkd.ledger import queries
 from buttermilkd.messages import (
     API,
@@ -74,12 +73,6 @@ def _running(services: Services) -> list[RunningView]:
         )
         for one in services.runner.running()
     ]
-
-
-async def idle(services: Services, _call: Call) -> web.Response:
-    """The verdict, each signal, each threshold."""
-    services.gate.reconsider()
-    return web.json_response(idle_view(services.gate.last, services.clock))
 
 
 async def flows(services: Services, _call: Call) -> web.Response:

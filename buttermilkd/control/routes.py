@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from buttermilkd.control import batches, daemon, jobs
+from buttermilkd.control import batches, daemon, idleness, jobs
 from buttermilkd.control.access import Access
 from buttermilkd.control.services import Call, Services
 
@@ -26,7 +26,8 @@ class Route:
 ROUTES = (
     Route("GET", "/v1/info", Access.READ, daemon.info),
     Route("GET", "/v1/status", Access.READ, daemon.status),
-    Route("GET", "/v1/idle", Access.READ, daemon.idle),
+    Route("GET", "/v1/idle", Access.READ, idleness.idle),
+    Route("GET", "/v1/idle/history", Access.READ, idleness.history),
     Route("GET", "/v1/flows", Access.READ, daemon.flows),
     Route("GET", "/v1/events", Access.READ, daemon.events),
     Route("GET", "/v1/resolve", Access.READ, daemon.resolve),

@@ -18,6 +18,7 @@ from buttermilkd.errors import InvalidRequestError, TimedOutError
 from buttermilkd.host.delegation import Delegation
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate
+from buttermilkd.idle.history import History
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
@@ -46,6 +47,7 @@ class Services:
     runner: Runner
     gate: Gate
     suspension: Suspension
+    history: History
     activity: ActivityServer
     check: Callable[[str], Awaitable[str | None]]
     """Why a flow cannot run here; None where nothing speaks against it."""

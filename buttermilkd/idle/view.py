@@ -3,11 +3,11 @@
 from buttermilkd.clock import Clock, iso
 from buttermilkd.idle.gate import Look
 from buttermilkd.idle.policy.readings import Reading
-from buttermilkd.messages import IdleView, ProtectionView, RunningJobsView, SignalView
+from buttermilkd.messages import IdleView, ProtectionView, RunningJobsView, SignalView, SuspendingView
 
 
-def idle_view(look: Look, clock: Clock) -> IdleView:
-    """The verdict, each signal and each threshold, as of the look."""
+def idle_view(look: Look, clock: Clock, no_freezer: str | None = None) -> IdleView:
+    """The verdict, each signal and each threshold, as of the look; ``no_freezer`` says why jobs have no groups."""
     verdict, actions, jobs = look.verdict, look.actions, look.sample.jobs
 
     def at(monotonic: float | None) -> str | None:
@@ -20,6 +20,7 @@ def idle_view(look: Look, clock: Clock) -> IdleView:
         since=at(verdict.since) or "",
         sentence=verdict.sentence,
         reasons=list(verdict.reasons),
+        cause=verdict.cause,
         resume_at=at(verdict.resumes_at),
         start_at=at(verdict.starts_at),
         signals=[_signal(reading) for reading in verdict.readings],
@@ -30,6 +31,7 @@ def idle_view(look: Look, clock: Clock) -> IdleView:
             RunningJobsView(on_busy="requeue", jobs=jobs.requeue, stance=actions.requeue),
             RunningJobsView(on_busy="finish", jobs=jobs.finish, stance="go on"),
         ],
+        suspending=SuspendingView(method="signals" if no_freezer else "freezer", why=no_freezer),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
-from buttermilkd.ledger import batches, claims, events, queries, recovery
+from buttermilkd.ledger import batches, claims, events, history, queries, recovery
 from buttermilkd.ledger.reader import Reader
 from buttermilkd.ledger.schema import configure, migrate
 from buttermilkd.ledger.writer import Writer, storage_error
@@ -244,6 +244,11 @@ class Ledger:
         now = self._clock.now()
         await self._writer.call(lambda db: events.record(db, now, kind, message))
         self.changes.ring()
+
+    async def add_history(self, slices: Sequence[history.Slice]) -> None:
+        """Add to what is known of the machine's time."""
+        now = self._clock.now()
+        await self._writer.call(lambda db: history.add(db, slices, now))
 
     async def keep_answer(self, answer: batches.Answer) -> None:
         """Keep the answer to a request with an ``Idempotency-Key``."""

@@ -107,6 +107,16 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     """
     ALTER TABLE jobs ADD COLUMN disturbances INTEGER NOT NULL DEFAULT 0;   -- failures soon after a suspension
+
+    CREATE TABLE idle_history (                   -- what became of the machine's time
+        quarter       INTEGER NOT NULL,           -- when it began: seconds since the epoch
+        state         TEXT NOT NULL,
+        cause         TEXT NOT NULL,
+        seconds       REAL NOT NULL,
+        harvested     REAL NOT NULL,              -- seconds in which jobs ran
+        suspensions   INTEGER NOT NULL,
+        PRIMARY KEY (quarter, state, cause)
+    ) WITHOUT ROWID;
     """,
 )
 """``PRAGMA user_version`` counts how many of these a ledger has had."""

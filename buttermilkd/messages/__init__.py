@@ -22,7 +22,17 @@ from buttermilkd.messages.daemon import (
     RunningView,
     StatusView,
 )
-from buttermilkd.messages.idle import IdleView, ProtectionView, ReporterView, RunningJobsView, SignalView
+from buttermilkd.messages.idle import (
+    HistoryShareView,
+    HistorySliceView,
+    HistoryView,
+    IdleView,
+    ProtectionView,
+    ReporterView,
+    RunningJobsView,
+    SignalView,
+    SuspendingView,
+)
 from buttermilkd.messages.jobs import JobsView, JobView
 
 NDJSON = "application/x-ndjson"
@@ -41,6 +51,9 @@ __all__ = [
     "EventView",
     "FlowView",
     "FlowsView",
+    "HistoryShareView",
+    "HistorySliceView",
+    "HistoryView",
     "IdleView",
     "InfoView",
     "JobView",
@@ -55,4 +68,5 @@ __all__ = [
     "RunningView",
     "SignalView",
     "StatusView",
+    "SuspendingView",
 ]

@@ -47,6 +47,15 @@ class RunningJobsView(TypedDict):
     """``go on`` or ``stop``."""
 
 
+class SuspendingView(TypedDict):
+    """How jobs are suspended."""
+
+    method: str
+    """``freezer`` of control groups, or ``signals``."""
+    why: str | None
+    """Why not by the freezer."""
+
+
 class IdleView(TypedDict):
     """The idleness decision. ``resume_at`` is null while nothing is suspended, or nobody can foresee it."""
 
@@ -55,8 +64,51 @@ class IdleView(TypedDict):
     since: str
     sentence: str
     reasons: list[str]
+    cause: str
+    """The signal that decided; ``idle`` where none is in the way."""
     resume_at: str | None
     start_at: str | None
     signals: list[SignalView]
     protection: ProtectionView
     running_jobs: list[RunningJobsView]
+    suspending: SuspendingView
+
+
+class HistorySliceView(TypedDict):
+    """How much of a quarter of an hour was spent in one state for one cause."""
+
+    at: str
+    """When the quarter began."""
+    state: str
+    cause: str
+    seconds: float
+    harvested_seconds: float
+    """In which jobs ran."""
+    suspensions: int
+
+
+class HistoryShareView(TypedDict):
+    """How much of all time went to one thing."""
+
+    state: str
+    """``harvested`` where jobs ran; else the state in which none did."""
+    cause: str
+    seconds: float
+    share: float
+    """Of the time that is known, 0 to 1."""
+
+
+class HistoryView(TypedDict):
+    """What became of the machine's time; quarters of which nothing is known are left out."""
+
+    since: str
+    until: str
+    seconds: float
+    """That are known."""
+    harvested_share: float
+    suspensions: int
+    suspensions_per_hour: float
+    most_suspensions: int
+    """Within one hour."""
+    shares: list[HistoryShareView]
+    slices: list[HistorySliceView]

@@ -95,3 +95,19 @@ def test_a_restarted_daemon_believes_how_long_ago_the_last_request_was(daemon: D
         web.snapshot(req=0, idle_ms=3_600_000)
         assert daemon.ended(batch)["completed"] == 1
         assert "last request 60 min ago" in daemon.client.status()["sentence"]
+
+
+def test_what_the_time_went_to_is_kept_over_a_restart(daemon: Daemon) -> None:
+    daemon.write(HELLO)
+    daemon.start()
+    batch = daemon.client.create("hello", records=["a"]).batch_id
+    assert daemon.ended(batch)["completed"] == 1
+    before = until(
+        lambda: h if (h := daemon.client.idle_history())["shares"] else None, "a history of some time"
+    )
+    assert daemon.stop() == 0
+    daemon.start()
+    after = daemon.client.idle_history(days=1)
+    assert after["seconds"] >= before["seconds"] > 0
+    assert {share["cause"] for share in before["shares"]} <= {share["cause"] for share in after["shares"]}
+    assert "harvested" in daemon.ctl("idle", "--history").stdout

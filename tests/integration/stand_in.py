@@ -288,3 +288,73 @@ FLOW = {
     "pending": 598,
     "running": 2,
 }
+
+IDLE: dict[str, Any] = {
+    "idle": False,
+    "state": "busy",
+    "since": "2026-11-24T00:00:00.000Z",
+    "sentence": "busy: other processes use 62 % of CPU",
+    "reasons": ["other processes use 62 % of CPU"],
+    "cause": "cpu",
+    "resume_at": "2026-11-24T00:01:00.000Z",
+    "start_at": "2026-11-24T00:02:00.000Z",
+    "signals": [
+        {
+            "name": "cpu",
+            "state": "busy",
+            "value": "62 %",
+            "busy_at": "over 50 % for 10 s",
+            "clear_at": "under 25 % for 30 s",
+            "reason": "other processes use 62 % of CPU",
+            "timer": "back for 12 s of 30 s",
+        },
+        {
+            "name": "io pressure",
+            "state": "missing",
+            "value": "this kernel does not tell it",
+            "busy_at": "over 10 %",
+            "clear_at": "under 2 % for 30 s",
+            "reason": None,
+            "timer": None,
+        },
+    ],
+    "protection": {"proven": False, "why": "the jobs' group has weight 100"},
+    "running_jobs": [
+        {"on_busy": "auto", "jobs": 0, "stance": "stop"},
+        {"on_busy": "suspend", "jobs": 2, "stance": "stop"},
+        {"on_busy": "finish", "jobs": 1, "stance": "go on"},
+    ],
+    "suspending": {"method": "signals", "why": "no group is delegated"},
+}
+
+HISTORY: dict[str, Any] = {
+    "since": "2026-11-22T12:00:00.000Z",
+    "until": "2026-11-24T12:00:00.000Z",
+    "seconds": 1800.0,
+    "harvested_share": 0.5,
+    "suspensions": 3,
+    "suspensions_per_hour": 6.0,
+    "most_suspensions": 3,
+    "shares": [
+        {"state": "harvested", "cause": "harvested", "seconds": 900.0, "share": 0.5},
+        {"state": "busy", "cause": "requests", "seconds": 900.0, "share": 0.5},
+    ],
+    "slices": [
+        {
+            "at": "2026-11-24T10:00:00.000Z",
+            "state": "idle",
+            "cause": "idle",
+            "seconds": 900.0,
+            "harvested_seconds": 900.0,
+            "suspensions": 0,
+        },
+        {
+            "at": "2026-11-24T10:30:00.000Z",
+            "state": "busy",
+            "cause": "requests",
+            "seconds": 900.0,
+            "harvested_seconds": 0.0,
+            "suspensions": 3,
+        },
+    ],
+}

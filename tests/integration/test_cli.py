@@ -256,21 +256,9 @@ def test_logs_are_printed_as_they_are(terminal: Terminal) -> None:
     assert terminal.json("logs", BATCH)["log"] == "b.1 | one\nb.2 | zw\u00f6lf\n"
 
 
-def test_pause_resume_idle_and_flows(terminal: Terminal) -> None:
-    signals = [
-        {
-            "name": "cpu",
-            "value": "62 %",
-            "busy_at": "over 50 % for 10 s",
-            "clear_at": "x",
-            "state": "busy",
-            "reason": "r",
-        }
-    ]
-    verdict = {"idle": False, "sentence": "busy: other processes use 62 % of CPU", "signals": signals}
+def test_pause_resume_and_flows(terminal: Terminal) -> None:
     terminal.daemon.on("POST /v1/pause", {"paused": ["*"]})
     terminal.daemon.on("POST /v1/resume", {"paused": []})
-    terminal.daemon.on("GET /v1/idle", verdict)
     terminal.daemon.on(
         "GET /v1/flows", {"flows": [FLOW, {**FLOW, "can_run": False, "problem": "no such program"}]}
     )
@@ -278,6 +266,4 @@ def test_pause_resume_idle_and_flows(terminal: Terminal) -> None:
     assert terminal.run("pause").stdout == "paused every flow\n"
     assert terminal.run("resume", "summarise").stdout == "resumed summarise\n"
     assert [request.document["flow"] for request in terminal.daemon.requests] == [None, "summarise"]
-    assert "over 50 % for 10 s" in terminal.run("idle").stdout
-    assert terminal.json("idle") == verdict
     assert "no: no such program" in terminal.run("flows").stdout

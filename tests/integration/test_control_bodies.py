@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from buttermilkd import daemon
 from buttermilkd.clock import SystemClock
 from buttermilkd.config.load import load
+from buttermilkd.daemon import assembly
 from buttermilkd.messages import NDJSON, PROBLEM
 from tests.unmoved import UNMOVED
 
@@ -34,8 +34,8 @@ async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[aiohtt
     (folder / "b.toml").write_text(CONFIG)
     configured = load(folder / "b.toml", {})
     async with AsyncExitStack() as stack:
-        services = await stack.enter_async_context(daemon.opened(configured, SystemClock()))
-        path = services.settings.daemon.runtime_dir / daemon.CONTROL_SOCKET
+        services = await stack.enter_async_context(assembly.opened(configured, SystemClock()))
+        path = services.settings.daemon.runtime_dir / assembly.CONTROL_SOCKET
         connector = aiohttp.UnixConnector(str(path))
         yield await stack.enter_async_context(
             aiohttp.ClientSession("http://buttermilkd", connector=connector)

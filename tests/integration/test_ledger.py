@@ -3,16 +3,19 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from buttermilkd.errors import ConflictError, NotFoundError, StorageError
+from buttermilkd.idle.history import QUARTER, Slice
 from buttermilkd.jobs import BatchSpec, Ending, Event, Outcome, Settlement, Status, Taken
-from buttermilkd.ledger import Ledger, queries
+from buttermilkd.ledger import Ledger, history, queries
 from buttermilkd.ledger.batches import PORTION, Answer
+from buttermilkd.ledger.ledger import FILE
 from buttermilkd.ledger.queries import BatchFilter, JobPage
+from buttermilkd.ledger.schema import MIGRATIONS
 from buttermilkd.messages import BatchView
 from buttermilkd.testing import HandMovedClock
 
@@ -364,3 +367,37 @@ async def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, clock: HandMo
         with pytest.raises(StorageError, match="not a database") as caught:
             await Ledger.open(tmp_path, clock, stack)
         assert "move it away" in (caught.value.hint or "")
+
+
+async def test_history_is_added_up_and_forgotten_after_two_weeks(
+    ledger: Ledger, clock: HandMovedClock
+) -> None:
+    quarter = round(clock.now()) // QUARTER * QUARTER
+    await ledger.add_history([Slice(quarter, "busy", "cpu", 10.0, 1.0, 1)])
+    await ledger.add_history(
+        [Slice(quarter, "busy", "cpu", 5.0, 2.0, 1), Slice(quarter, "idle", "idle", 3.0)]
+    )
+    assert await ledger.query(lambda db: history.since(db, 0)) == [
+        (quarter, "busy", "cpu", 15.0, 3.0, 2),
+        (quarter, "idle", "idle", 3.0, 0.0, 0),
+    ]
+    clock.jump(history.KEPT_FOR + QUARTER)
+    await ledger.add_history([Slice(quarter + history.KEPT_FOR, "idle", "idle", 1.0)])
+    rows = await ledger.query(lambda db: history.since(db, 0))
+    assert [row[0] for row in rows] == [quarter + history.KEPT_FOR]
+
+
+async def test_a_ledger_of_the_first_version_is_brought_up_to_date(
+    tmp_path: Path, clock: HandMovedClock
+) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.executescript(f"{MIGRATIONS[0]};PRAGMA user_version = 1;")
+        db.execute("INSERT INTO jobs (id, batch, record_id, variant) VALUES (1, 1, 'r', 0)")
+        db.commit()
+    async with AsyncExitStack() as stack:
+        opened = await Ledger.open(tmp_path, clock, stack)
+        rows = await opened.query(
+            lambda db: db.execute("SELECT record_id, disturbances FROM jobs").fetchall()
+        )
+        assert [tuple(row) for row in rows] == [("r", 0)]
+        assert await opened.query(lambda db: history.since(db, 0)) == []

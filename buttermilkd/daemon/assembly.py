@@ -1,30 +1,28 @@
-"""The one place that chooses adapters and owns lifetimes."""
+"""The one place that chooses adapters: everything is opened here in order, and closed in reverse."""
 
 import asyncio
 import logging
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from buttermilkd import __version__
 from buttermilkd.batches import Batches
-from buttermilkd.bell import first_of
 from buttermilkd.cgroups import Hierarchy
-from buttermilkd.clock import Clock, SystemClock
+from buttermilkd.clock import Clock
 from buttermilkd.config.settings import Settings
 from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
+from buttermilkd.daemon import upkeep
 from buttermilkd.dispatcher import Dispatcher
-from buttermilkd.errors import ButtermilkError, MisconfiguredError
+from buttermilkd.errors import MisconfiguredError
 from buttermilkd.host.delegation import Delegation, delegated
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.sockets import listening
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate
+from buttermilkd.idle.history import History
 from buttermilkd.idle.load.machine import Machine
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
@@ -51,106 +49,6 @@ class Surroundings:
     delegation: Delegation
 
 
-async def run(settings: Settings) -> None:
-    """Run the daemon until SIGTERM or SIGINT, then drain. A second signal gives back at once what runs.
-
-    Raises:
-        ConflictError, StorageError, MisconfiguredError: it cannot start; the message says what mends it.
-    """
-    stop = asyncio.Queue[signal.Signals](maxsize=2)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _note, stop, number)
-    async with opened(settings, SystemClock()) as services, asyncio.TaskGroup() as tasks:
-        named = {
-            "activity": services.activity.run(),
-            "idleness": services.gate.run(),
-            "runner": services.runner.run(),
-            "suspension": services.suspension.run(),
-            "dispatcher": services.dispatcher.run(),
-            "gate events": _record_transitions(services),
-            "demand": _watch_demand(services),
-            "stopped batches": _finish_stops(services),
-        }
-        running = [
-            tasks.create_task(_supervised(name, service), name=name) for name, service in named.items()
-        ]
-        logger.info("buttermilkd %s is ready: %d flows", __version__, len(settings.flows))
-        await _drained(services, stop)
-        for task in reversed(running):
-            task.cancel()
-    logger.info("stopped")
-
-
-def _note(stop: "asyncio.Queue[signal.Signals]", number: signal.Signals) -> None:
-    if not stop.full():
-        stop.put_nowait(number)
-
-
-async def _supervised(name: str, service: Coroutine[Any, Any, None]) -> None:
-    """A service that ends, for whatever reason, ends the daemon, and is named."""
-    try:
-        await service
-    except Exception:
-        logger.critical("the %s service has died; stopping", name)
-        raise
-    raise RuntimeError(f"the {name} service has ended by itself")
-
-
-async def _drained(services: Services, stop: "asyncio.Queue[signal.Signals]") -> None:
-    number = await stop.get()
-    running = len(services.dispatcher.running)
-    patience = services.settings.daemon.drain_timeout
-    logger.info("stopping on %s: %d jobs run, waiting up to %.0f s for them", number.name, running, patience)
-
-    services.suspension.drain()
-
-    async def hurry() -> None:
-        await stop.get()
-        await services.dispatcher.drain(0.0)
-
-    await first_of([services.dispatcher.drain(patience), hurry()])
-
-
-async def _record_transitions(services: Services) -> None:
-    """Each opening and closing of the gate becomes an event, with its reasons."""
-    gate, was = services.gate, None
-    while True:
-        seen = gate.changed.ring_count
-        if gate.is_open != was:
-            was = gate.is_open
-            kind = "gate.opened" if was else "gate.closed"
-            try:
-                await services.ledger.record(kind, gate.verdict.sentence)
-            except ButtermilkError as error:
-                logger.error("cannot record that the gate has moved: %s", error)  # noqa: TRY400
-        await gate.changed.heard(seen)
-
-
-async def _finish_stops(services: Services) -> None:
-    """Cancel what is left of batches that a failure stopped, beside everything else."""
-    while True:
-        seen = services.ledger.stops.ring_count
-        try:
-            await services.ledger.finish_stops()
-        except ButtermilkError as error:
-            logger.error("cannot cancel the rest of a stopped batch: %s", error)  # noqa: TRY400
-        await services.ledger.stops.heard(seen)
-
-
-async def _watch_demand(services: Services) -> None:
-    """Tell the gate whether anything waits or runs: if not, it looks at the machine less often."""
-    ledger = services.ledger
-    while True:
-        work, changes = ledger.work.ring_count, ledger.changes.ring_count
-        try:
-            depth = await services.queue.depth()
-            services.gate.waiting = depth.pending + depth.running > 0
-        except ButtermilkError as error:
-            logger.error("cannot tell whether anything waits: %s", error)  # noqa: TRY400
-        await first_of([ledger.work.heard(work), ledger.changes.heard(changes)])
-
-
 @asynccontextmanager
 async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
     """Everything that the daemon is made of, opened in order and closed in reverse.
@@ -169,6 +67,7 @@ async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
         activity = ActivityServer(stack.enter_context(reports), clock)
         host = Surroundings(lock, hierarchy, delegation)
         services = _assembled(settings, clock, ledger, activity, host, stack)
+        stack.push_async_callback(upkeep.write_history, services.history, ledger)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
         yield services
@@ -193,6 +92,7 @@ def _assembled(
         keep_fds=[host.lock],
         groups=host.delegation.jobs,
     )
+    history = History(clock, runner.footprint.are_running)
     suspension = Suspension(runner, flows, clock, longest=settings.idle.suspend_max)
     machine = Machine(clock, runner.footprint, settings.idle, hierarchy=host.hierarchy)
     holds = [PAUSED] if EVERYTHING in ledger.holds else []
@@ -204,7 +104,7 @@ def _assembled(
         concurrency=concurrency,
         jobs=suspension.jobs,
         holds=holds,
-        listeners=[suspension.carry_out],
+        listeners=[suspension.carry_out, history.note],
     )
     machine.watch_pressure(gate.look_again)
     stack.callback(machine.close)
@@ -224,6 +124,7 @@ def _assembled(
         runner=runner,
         gate=gate,
         suspension=suspension,
+        history=history,
         activity=activity,
         check=check,
         delegation=host.delegation,

@@ -1,0 +1,144 @@
+"""``idle``: whether jobs may run, and why; what became of the machine's time."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import click
+
+from buttermilkd.cli.output import Column, blocks, print_json, print_table, table_of, visible
+from buttermilkd.cli.session import Session, common_options
+from buttermilkd.cli.timeline import timeline
+from buttermilkd.cli.times import clock_time, until
+from buttermilkd.client import Client
+from buttermilkd.errors import NotRunningError, UnavailableError
+from buttermilkd.messages import IdleView, RunningJobsView
+
+WATCH_EVERY = 1.0
+RECONNECTS = 20
+"""How often to look for a daemon that went away, once a second: long enough for a restart."""
+
+_COLUMNS = (Column("SIGNAL"), Column("STATE"), Column("NOW"), Column("BUSY AT"), Column("CLEAR AT"))
+
+
+@click.command(short_help="Show whether the machine is idle, and why.")
+@click.option("--watch", is_flag=True, help="Show it again whenever it changes.")
+@click.option("--history", is_flag=True, help="Show what the last days went to.")
+@click.option("--days", type=click.IntRange(1, 14), help="How many days; seven where it is not given.")
+@common_options
+@click.pass_obj
+def idle(session: Session, *, watch: bool, history: bool, days: int | None) -> None:
+    """Show the verdict, and each signal with what it is now, its thresholds and its timer."""
+    if watch and session.json:
+        raise click.UsageError("--watch never ends, so it cannot print one JSON document")
+    if watch and history:
+        raise click.UsageError("--watch shows what is now, --history what was: take one of them")
+    if days is not None and not history:
+        raise click.UsageError("--days belongs to --history")
+    client = session.client()
+    if history:
+        _show_history(session, client, days)
+    elif session.json:
+        print_json(client.idle())
+    elif not watch:
+        _show(session, client.idle())
+    elif session.animated(sys.stdout):
+        _watch_live(session, client)
+    else:
+        _watch_lines(session, client)
+
+
+def _show_history(session: Session, client: Client, days: int | None) -> None:
+    view = client.idle_history(days=days)
+    if session.json:
+        print_json(view)
+        return
+    for line in timeline(view, blocks=blocks(sys.stdout)):
+        session.say(line)
+
+
+# The verdict
+
+
+def _show(session: Session, verdict: IdleView) -> None:
+    for line in _heading(verdict):
+        session.say(line)
+    print_table(session, _COLUMNS, _rows(verdict))
+
+
+def _heading(verdict: IdleView) -> Iterator[str]:
+    color = "green" if verdict["idle"] else "yellow"
+    yield f"{click.style('●', fg=color)} {visible(verdict['sentence'])}"
+    if verdict["resume_at"]:
+        yield f"  suspended jobs resume in {until(verdict['resume_at'])}, at {clock_time(verdict['resume_at'])}"
+    if verdict["start_at"]:
+        yield f"  new jobs start in {until(verdict['start_at'])}, at {clock_time(verdict['start_at'])}"
+    running = [_running(jobs) for jobs in verdict["running_jobs"] if jobs["jobs"]]
+    yield f"  running jobs: {', '.join(running) or 'none'}"
+    protection = verdict["protection"]
+    proven = "proven" if protection["proven"] else "not proven"
+    yield f"  idle priority protects web servers: {proven}: {visible(protection['why'])}"
+    suspending = verdict["suspending"]
+    why = f", since {visible(suspending['why'])}" if suspending["why"] else " of control groups"
+    yield f"  jobs are suspended by {'signals' if suspending['why'] else 'the freezer'}{why}"
+
+
+def _running(jobs: RunningJobsView) -> str:
+    does = {"go on": "going on", "stop": "suspended"}[jobs["stance"]]
+    if jobs["on_busy"] == "requeue" and jobs["stance"] == "stop":
+        does = "being given back"
+    return f"{jobs['jobs']:,} {does} (on_busy = {jobs['on_busy']})"
+
+
+def _rows(verdict: IdleView) -> list[list[str]]:
+    return [
+        [
+            signal["name"],
+            signal["state"],
+            f"{signal['value']} ({signal['timer']})" if signal["timer"] else signal["value"],
+            signal["busy_at"],
+            signal["clear_at"],
+        ]
+        for signal in verdict["signals"]
+    ]
+
+
+# Watching
+
+
+def _verdicts(client: Client) -> Iterator[IdleView]:
+    """One each second, for ever; a daemon that restarts is waited for."""
+    failures = 0
+    while True:
+        try:
+            verdict = client.idle()
+        except (NotRunningError, UnavailableError):
+            failures += 1
+            if failures > RECONNECTS:
+                raise
+        else:
+            failures = 0
+            yield verdict
+        time.sleep(WATCH_EVERY)
+
+
+def _watch_lines(session: Session, client: Client) -> None:
+    """A line whenever the state or what decides it has changed."""
+    last = ("", "")
+    for verdict in _verdicts(client):
+        if (now := (verdict["state"], verdict["cause"])) != last:
+            session.say(f"{clock_time(None)} {visible(verdict['sentence'])}")
+            last = now
+
+
+def _watch_live(session: Session, client: Client) -> None:
+    """The whole view, drawn anew in its place."""
+    from rich.console import Console, Group  # noqa: PLC0415 - as in output.py
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(file=sys.stdout, no_color=not session.colored(sys.stdout), highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        for verdict in _verdicts(client):
+            heading = Text.from_ansi("\n".join(_heading(verdict)))
+            live.update(Group(heading, table_of(_COLUMNS, _rows(verdict))), refresh=True)

@@ -1,0 +1,1 @@
+"""The daemon: everything put together, and its life from the start to the drain."""

@@ -1,0 +1,79 @@
+"""The daemon's run: its services side by side, until a signal, and then the drain."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from buttermilkd import __version__
+from buttermilkd.bell import first_of
+from buttermilkd.clock import SystemClock
+from buttermilkd.config.settings import Settings
+from buttermilkd.control.services import Services
+from buttermilkd.daemon import upkeep
+from buttermilkd.daemon.assembly import opened
+
+logger = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT, then drain. A second signal gives back at once what runs.
+
+    Raises:
+        ConflictError, StorageError, MisconfiguredError: it cannot start; the message says what mends it.
+    """
+    stop = asyncio.Queue[signal.Signals](maxsize=2)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _note, stop, number)
+    async with opened(settings, SystemClock()) as services, asyncio.TaskGroup() as tasks:
+        named = {
+            "activity": services.activity.run(),
+            "idleness": services.gate.run(),
+            "runner": services.runner.run(),
+            "suspension": services.suspension.run(),
+            "dispatcher": services.dispatcher.run(),
+            "gate events": upkeep.record_transitions(services),
+            "idle history": upkeep.keep_history(services),
+            "demand": upkeep.watch_demand(services),
+            "stopped batches": upkeep.finish_stops(services),
+        }
+        running = [
+            tasks.create_task(_supervised(name, service), name=name) for name, service in named.items()
+        ]
+        logger.info("buttermilkd %s is ready: %d flows", __version__, len(settings.flows))
+        await _drained(services, stop)
+        for task in reversed(running):
+            task.cancel()
+    logger.info("stopped")
+
+
+def _note(stop: "asyncio.Queue[signal.Signals]", number: signal.Signals) -> None:
+    if not stop.full():
+        stop.put_nowait(number)
+
+
+async def _supervised(name: str, service: Coroutine[Any, Any, None]) -> None:
+    """A service that ends, for whatever reason, ends the daemon, and is named."""
+    try:
+        await service
+    except Exception:
+        logger.critical("the %s service has died; stopping", name)
+        raise
+    raise RuntimeError(f"the {name} service has ended by itself")
+
+
+async def _drained(services: Services, stop: "asyncio.Queue[signal.Signals]") -> None:
+    number = await stop.get()
+    running = len(services.dispatcher.running)
+    patience = services.settings.daemon.drain_timeout
+    logger.info("stopping on %s: %d jobs run, waiting up to %.0f s for them", number.name, running, patience)
+
+    services.suspension.drain()
+
+    async def hurry() -> None:
+        await stop.get()
+        await services.dispatcher.drain(0.0)
+
+    await first_of([services.dispatcher.drain(patience), hurry()])
