@@ -19,18 +19,28 @@ LEVELS = ("debug", "info", "warning", "error")
     "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Over the configuration; repeatable."
 )
 @click.option("--check-config", is_flag=True, help="Check the configuration, and end with 0 or 78.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Append what decides on idleness to FILE; see buttermilkctl idle --replay.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
 @click.version_option(__version__, prog_name="buttermilkd")
-def main(config: Path | None, settings: tuple[str, ...], *, check_config: bool, log_level: str) -> None:
+def main(
+    config: Path | None, settings: tuple[str, ...], *, check_config: bool, record: Path | None, log_level: str
+) -> None:
     """Run batches of jobs on this machine, only while nobody is using it."""
     try:
-        status = _run(config, settings, check_config=check_config, log_level=log_level)
+        status = _run(config, settings, check_config=check_config, record=record, log_level=log_level)
     except ButtermilkError as error:
         status = _explain(error)
     sys.exit(status)
 
 
-def _run(config: Path | None, settings: tuple[str, ...], *, check_config: bool, log_level: str) -> Exit:
+def _run(
+    config: Path | None, settings: tuple[str, ...], *, check_config: bool, record: Path | None, log_level: str
+) -> Exit:
     # Imported here, so that --help and --version answer at once.
     from buttermilkd.config.layers import parse_value  # noqa: PLC0415
     from buttermilkd.config.load import load  # noqa: PLC0415
@@ -42,7 +52,7 @@ def _run(config: Path | None, settings: tuple[str, ...], *, check_config: bool, 
         click.echo(f"configuration is good: {len(loaded.flows)} flows")
         return Exit.OK
     logs.set_up(log_level)
-    asyncio.run(service.run(loaded))
+    asyncio.run(service.run(loaded, record))
     return Exit.OK
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -25,16 +26,42 @@ _COLUMNS = (Column("SIGNAL"), Column("STATE"), Column("NOW"), Column("BUSY AT"),
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes.")
 @click.option("--history", is_flag=True, help="Show what the last days went to.")
 @click.option("--days", type=click.IntRange(1, 14), help="How many days; seven where it is not given.")
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Decide again on what buttermilkd --record FILE has recorded; needs no daemon.",
+)
+@click.option(
+    "--set", "changes", multiple=True, metavar="idle.KEY=VALUE", help="Another setting for --replay."
+)
 @common_options
 @click.pass_obj
-def idle(session: Session, *, watch: bool, history: bool, days: int | None) -> None:
+def idle(
+    session: Session,
+    *,
+    watch: bool,
+    history: bool,
+    days: int | None,
+    replay: Path | None,
+    changes: tuple[str, ...],
+) -> None:
     """Show the verdict, and each signal with what it is now, its thresholds and its timer."""
     if watch and session.json:
         raise click.UsageError("--watch never ends, so it cannot print one JSON document")
-    if watch and history:
-        raise click.UsageError("--watch shows what is now, --history what was: take one of them")
+    if watch + history + (replay is not None) > 1:
+        raise click.UsageError(
+            "--watch shows what is, --history what was, --replay what might have been: take one"
+        )
     if days is not None and not history:
         raise click.UsageError("--days belongs to --history")
+    if changes and replay is None:
+        raise click.UsageError("--set belongs to --replay: it changes nothing in a daemon that runs")
+    if replay is not None:
+        from buttermilkd.cli.replay import show_replay  # noqa: PLC0415 - takes long, and is needed for this alone
+
+        show_replay(session, replay, changes)
+        return
     client = session.client()
     if history:
         _show_history(session, client, days)

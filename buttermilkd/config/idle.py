@@ -1,6 +1,6 @@
 """The settings of the idleness decision: what counts as busy, what as quiet, and for how long."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
@@ -8,6 +8,8 @@ from buttermilkd.config.values import Duration, Fraction, choice, duration, whol
 from buttermilkd.config.windows import Window, parse_windows
 
 _CHECKED = Field(validate_default=True)
+_DURATIONS = ("_for", "_after", "_min", "_max")
+"""How the names of durations end."""
 
 
 class IdleSettings(BaseModel):
@@ -113,7 +115,23 @@ class IdleSettings(BaseModel):
             raise ValueError(f"must be above {key} ({busy:g})")
         return value
 
+    def written(self) -> dict[str, Any]:
+        """The table as it would stand in a file."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            name: [str(window) for window in value]
+            if name == "allow"
+            else _written_duration(value)
+            if name.endswith(_DURATIONS)
+            else value
+            for name, value in values.items()
+        }
+
     @staticmethod
     def _busy_of(info: ValidationInfo) -> tuple[str, float | None]:
         key = str(info.field_name).removesuffix("_clear") + "_busy"
         return key, info.data.get(key)
+
+
+def _written_duration(seconds: float) -> str:
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

@@ -19,6 +19,7 @@ from buttermilkd.host.delegation import Delegation
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate
 from buttermilkd.idle.history import History
+from buttermilkd.idle.recorder import Recorder
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
@@ -48,6 +49,7 @@ class Services:
     gate: Gate
     suspension: Suspension
     history: History
+    recorder: Recorder | None
     activity: ActivityServer
     check: Callable[[str], Awaitable[str | None]]
     """Why a flow cannot run here; None where nothing speaks against it."""

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from buttermilkd.batches import Batches
 from buttermilkd.cgroups import Hierarchy
@@ -21,14 +22,16 @@ from buttermilkd.host.delegation import Delegation, delegated
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.sockets import listening
 from buttermilkd.idle.activity.server import ActivityServer
-from buttermilkd.idle.gate import Gate
+from buttermilkd.idle.gate import Gate, Look
 from buttermilkd.idle.history import History
 from buttermilkd.idle.load.machine import Machine
+from buttermilkd.idle.recorder import Recorder
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
 from buttermilkd.runner import checks
+from buttermilkd.runner.footprint import Footprint
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import EVERYTHING
@@ -40,17 +43,20 @@ ACTIVITY_SOCKET = "activity.sock"
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the machine gave to this daemon."""
+class Foundations:
+    """What has been opened before anything is put together on it."""
 
     lock: int
     """The descriptor of the lock on the state directory."""
     hierarchy: Hierarchy | None
     delegation: Delegation
+    ledger: Ledger
+    activity: ActivityServer
+    recorder: Recorder | None
 
 
 @asynccontextmanager
-async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
+async def opened(settings: Settings, clock: Clock, record: Path | None = None) -> AsyncIterator[Services]:
     """Everything that the daemon is made of, opened in order and closed in reverse.
 
     Raises:
@@ -61,54 +67,38 @@ async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
         delegation = stack.enter_context(delegated(hierarchy))
+        recorder = None if record is None else Recorder(record, settings.idle.written(), clock)
         ledger = await Ledger.open(paths.state_dir, clock, stack)
         await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
         activity = ActivityServer(stack.enter_context(reports), clock)
-        host = Surroundings(lock, hierarchy, delegation)
-        services = _assembled(settings, clock, ledger, activity, host, stack)
-        stack.push_async_callback(upkeep.write_history, services.history, ledger)
+        built_on = Foundations(lock, hierarchy, delegation, ledger, activity, recorder)
+        services = _assembled(settings, clock, built_on, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
         yield services
 
 
-def _assembled(
-    settings: Settings,
-    clock: Clock,
-    ledger: Ledger,
-    activity: ActivityServer,
-    host: Surroundings,
-    stack: AsyncExitStack,
-) -> Services:
+def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncExitStack) -> Services:
     """The rooms, each given what it works with."""
-    concurrency, flows = settings.daemon.concurrency, settings.flows
-    scratch = settings.daemon.state_dir / "scratch"
+    flows = settings.flows
     runner = Runner(
         flows,
-        concurrency=concurrency,
-        scratch=scratch,
+        concurrency=settings.daemon.concurrency,
+        scratch=settings.daemon.state_dir / "scratch",
         clock=clock,
-        keep_fds=[host.lock],
-        groups=host.delegation.jobs,
+        keep_fds=[on.lock],
+        groups=on.delegation.jobs,
     )
     history = History(clock, runner.footprint.are_running)
+    stack.push_async_callback(upkeep.write_history, history, on.ledger)
     suspension = Suspension(runner, flows, clock, longest=settings.idle.suspend_max)
-    machine = Machine(clock, runner.footprint, settings.idle, hierarchy=host.hierarchy)
-    holds = [PAUSED] if EVERYTHING in ledger.holds else []
-    gate = Gate(
-        activity,
-        machine,
-        settings.idle,
-        clock,
-        concurrency=concurrency,
-        jobs=suspension.jobs,
-        holds=holds,
-        listeners=[suspension.carry_out, history.note],
-    )
-    machine.watch_pressure(gate.look_again)
-    stack.callback(machine.close)
-    queue = _queue(settings, ledger, clock)
+    listeners = [suspension.carry_out, history.note]
+    if on.recorder is not None:
+        stack.push_async_callback(on.recorder.flush)
+        listeners.append(on.recorder.note)
+    gate = _gate(settings, clock, on, runner.footprint, suspension, listeners, stack)
+    queue = _queue(settings, on.ledger, clock)
     dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(settings), clock=clock)
 
     async def check(flow: str) -> str | None:
@@ -117,20 +107,46 @@ def _assembled(
     return Services(
         settings=settings,
         clock=clock,
-        ledger=ledger,
-        batches=Batches(flows=flows, check=check, ledger=ledger, dispatcher=dispatcher),
+        ledger=on.ledger,
+        batches=Batches(flows=flows, check=check, ledger=on.ledger, dispatcher=dispatcher),
         dispatcher=dispatcher,
         queue=queue,
         runner=runner,
         gate=gate,
         suspension=suspension,
         history=history,
-        activity=activity,
+        recorder=on.recorder,
+        activity=on.activity,
         check=check,
-        delegation=host.delegation,
+        delegation=on.delegation,
         host=socket.gethostname(),
         started_at=clock.now(),
     )
+
+
+def _gate(
+    settings: Settings,
+    clock: Clock,
+    on: Foundations,
+    footprint: Footprint,
+    suspension: Suspension,
+    listeners: Sequence[Callable[[Look], None]],
+    stack: AsyncExitStack,
+) -> Gate:
+    machine = Machine(clock, footprint, settings.idle, hierarchy=on.hierarchy)
+    stack.callback(machine.close)
+    gate = Gate(
+        on.activity,
+        machine,
+        settings.idle,
+        clock,
+        concurrency=settings.daemon.concurrency,
+        jobs=suspension.jobs,
+        holds=[PAUSED] if EVERYTHING in on.ledger.holds else [],
+        listeners=listeners,
+    )
+    machine.watch_pressure(gate.look_again)
+    return gate
 
 
 async def _recover(ledger: Ledger, most_interruptions: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from buttermilkd import __version__
@@ -17,8 +18,10 @@ from buttermilkd.daemon.assembly import opened
 logger = logging.getLogger(__name__)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, record: Path | None = None) -> None:
     """Run the daemon until SIGTERM or SIGINT, then drain. A second signal gives back at once what runs.
+
+    ``record`` is a file to which what decides on idleness is appended.
 
     Raises:
         ConflictError, StorageError, MisconfiguredError: it cannot start; the message says what mends it.
@@ -27,7 +30,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _note, stop, number)
-    async with opened(settings, SystemClock()) as services, asyncio.TaskGroup() as tasks:
+    async with opened(settings, SystemClock(), record) as services, asyncio.TaskGroup() as tasks:
         named = {
             "activity": services.activity.run(),
             "idleness": services.gate.run(),
@@ -39,6 +42,8 @@ async def run(settings: Settings) -> None:
             "demand": upkeep.watch_demand(services),
             "stopped batches": upkeep.finish_stops(services),
         }
+        if services.recorder is not None:
+            named["recorder"] = services.recorder.run()
         running = [
             tasks.create_task(_supervised(name, service), name=name) for name, service in named.items()
         ]

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from buttermilkd.clock import Clock, iso
+from buttermilkd.clock import iso
 from buttermilkd.idle.gate import Look
 from buttermilkd.messages import HistoryShareView, HistorySliceView, HistoryView
 
@@ -11,6 +12,14 @@ QUARTER = 900
 """Seconds of one slice."""
 HARVESTED = "harvested"
 _HOUR = 3600.0
+
+
+class Clock(Protocol):
+    """What a history needs of time, in seconds."""
+
+    def now(self) -> float: ...
+
+    def monotonic(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)

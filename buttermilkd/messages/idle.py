@@ -112,3 +112,13 @@ class HistoryView(TypedDict):
     """Within one hour."""
     shares: list[HistoryShareView]
     slices: list[HistorySliceView]
+
+
+class ReplayView(TypedDict):
+    """What a recorded trace comes to, decided again."""
+
+    file: str
+    changes: dict[str, str]
+    """Settings other than those that it was recorded with."""
+    as_recorded: HistoryView
+    as_changed: HistoryView | None

@@ -111,3 +111,25 @@ def test_what_the_time_went_to_is_kept_over_a_restart(daemon: Daemon) -> None:
     assert after["seconds"] >= before["seconds"] > 0
     assert {share["cause"] for share in before["shares"]} <= {share["cause"] for share in after["shares"]}
     assert "harvested" in daemon.ctl("idle", "--history").stdout
+
+
+def test_a_recording_can_be_replayed_with_other_settings(daemon: Daemon) -> None:
+    daemon.write(HELLO)
+    trace = daemon.folder / "trace.jsonl"
+    daemon.start("--record", str(trace))
+    with reporter(daemon.activity) as web:
+        web.snapshot(req=1)
+        until(lambda: daemon.client.status()["state"] == "busy", "the gate's closing")
+        web.snapshot(req=0)
+        until(lambda: daemon.client.status()["idle"], "the gate's opening")
+    assert daemon.stop() == 0
+    shown = daemon.ctl("idle", "--replay", str(trace), "--set", "idle.quiet_for=1h")
+    assert shown.returncode == 0, shown.stderr
+    assert "as recorded" in shown.stdout
+    assert "with idle.quiet_for=1h" in shown.stdout
+    document = daemon.ctl_json("idle", "--replay", str(trace), "--set", "idle.quiet_for=1h")
+    assert document["as_recorded"]["harvested_share"] > 0
+    assert "requests" in {share["cause"] for share in document["as_changed"]["shares"]}
+    refused = daemon.ctl("idle", "--replay", str(trace), "--set", "idle.quiet_fro=1h")
+    assert refused.returncode == 2
+    assert 'did you mean "quiet_for"?' in refused.stderr

@@ -67,7 +67,7 @@ class Watch:
             name: value if isinstance(value, Measure) else Measure(value) for name, value in measures.items()
         }
         foreign = Measure(cpu, None if cpu is not None else "a counter went backwards")
-        sample = self.sample = Sample(
+        sample = Sample(
             web or Web(),
             replace(Load(self.now, foreign, own, average=average), **told),  # type: ignore[arg-type]
             local,
@@ -77,7 +77,12 @@ class Watch:
             jobs or Jobs(),
             protection or Protection(),
         )
-        self.state, actions, verdict = decide(self.state, sample, self.rules, self.now)
+        return self.decide(sample, self.now)
+
+    def decide(self, sample: Sample, now: float) -> Verdict:
+        """One look that was put together elsewhere."""
+        self.sample, self.now = sample, now
+        self.state, actions, verdict = decide(self.state, sample, self.rules, now)
         self.verdicts.append(verdict)
         self.actions.append(actions)
         return verdict

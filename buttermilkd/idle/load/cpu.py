@@ -113,4 +113,4 @@ def _unknown(problem: str) -> CpuUse:
 
 
 def _share(used: float, capacity: float) -> float:
-    return min(1.0, max(0.0, used / capacity))
+    return round(min(1.0, max(0.0, used / capacity)), 4)

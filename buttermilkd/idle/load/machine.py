@@ -90,7 +90,7 @@ class Machine:
             cpu_pressure=self._wait("cpu", web, jobs, at, before),
             io_pressure=self._wait("io", web, jobs, at, before),
             memory_pressure=self._pressure(self._system / "memory", "full", at, before),
-            memory_available=Measure(memory.available / memory.total),
+            memory_available=Measure(round(memory.available / memory.total, 4)),
             average=os.getloadavg(),
         )
         if self._triggers is not None:

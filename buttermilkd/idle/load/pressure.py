@@ -64,4 +64,4 @@ class PressureMeter:
         since, total = self._seen[0]
         if at - since < WINDOW:
             return stall.average
-        return min(1.0, (stall.total - total) / (at - since))
+        return round(min(1.0, (stall.total - total) / (at - since)), 4)
