@@ -72,9 +72,10 @@ def test_people_who_keep_coming_back_are_waited_for_longer_and_it_says_so() -> N
 
     assert (
         look().sentence
-        == "cooling: last request 61 s ago; suspended jobs resume in 59 s, new ones start in 179 s"
+        == "cooling: last request 61 s ago; suspended jobs resume in 59 s, new ones start in 179 s "
+        "(waits are 2 times as long, after 7 suspensions in the last hour)"
     )
-    assert watch.reading("frequency") == "clear: 7 suspensions in the last 60 min: waits are 2 times as long"
+    assert watch.reading("frequency") == "clear: 7 suspensions in the last hour: waits are 2 times as long"
 
 
 def test_where_nothing_runs_people_lengthen_nothing() -> None:

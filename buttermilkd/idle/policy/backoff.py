@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from buttermilkd.idle.policy.readings import Reading, Signal
+from buttermilkd.idle.policy.wording import count
+
 HOUR = 3600.0
 MOST = 2**10
 """A factor that lengthens every wait to its bound."""
@@ -33,3 +36,19 @@ class Backoff:
         elif self.factor > 1 and not recent and now - self.changed_at >= HOUR:
             return Backoff(self.factor // 2, recent, now)
         return self if recent == self.recent else replace(self, recent=recent)
+
+
+def frequency(backoff: Backoff, limit: int) -> Reading:
+    """How often jobs were suspended lately. It delays nothing by itself: the waits are longer already."""
+    signal = Signal("frequency", f"over {count(limit, 'suspension')} in an hour", "an hour without any")
+    waits = "" if backoff.factor == 1 else f": waits are {backoff.factor} times as long"
+    return signal.clear(f"{_lately(backoff)}{waits}")
+
+
+def lengthened(backoff: Backoff) -> str | None:
+    """How much longer than configured the waits are, in words; None where they are not."""
+    return None if backoff.factor == 1 else f"{backoff.factor} times as long, after {_lately(backoff)}"
+
+
+def _lately(backoff: Backoff) -> str:
+    return f"{count(len(backoff.recent), 'suspension')} in the last hour"

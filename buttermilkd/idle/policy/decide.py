@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from buttermilkd.idle.policy import measures, orders, running, users
-from buttermilkd.idle.policy.backoff import HOUR, Backoff
+from buttermilkd.idle.policy.backoff import Backoff, frequency, lengthened
 from buttermilkd.idle.policy.latch import Latch
 from buttermilkd.idle.policy.observations import Sample
-from buttermilkd.idle.policy.readings import Level, Reading, Signal
+from buttermilkd.idle.policy.readings import Level, Reading
 from buttermilkd.idle.policy.running import Actions, Running, stance
 from buttermilkd.idle.policy.settings import Patience, Settings
 from buttermilkd.idle.policy.verdict import Verdict, verdict
-from buttermilkd.idle.policy.wording import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +52,10 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
     backoff = state.backoff.step(now, suspended=suspended, limit=settings.suspensions_per_hour)
     readings = (
         *watched,
-        running.suspension(after, sample.jobs, least, now),
+        running.suspension(after, watched, least, now),
         measures.others(latches, sample.load, settings),
         measures.average(sample.load),
-        _frequency(backoff, settings),
+        frequency(backoff, settings.suspensions_per_hour),
     )
     level = max(reading.level for reading in readings)
     since = state.since if level is state.level else now
@@ -68,7 +67,7 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
         suspending=suspended,
         memory_is_short=measures.memory_is_short(watched),
     )
-    told = verdict(level, since, readings, now)
+    told = verdict(level, since, readings, now, waits=lengthened(backoff))
     return State(state.started, since, level, latches, after, backoff), actions, told
 
 
@@ -93,13 +92,3 @@ def _watched(
         users.departures(web, patience, now),
         *measures.readings(latches, sample.load, settings),
     )
-
-
-def _frequency(backoff: Backoff, settings: Settings) -> Reading:
-    """How often jobs were suspended, and what that does to the waits."""
-    limit = settings.suspensions_per_hour
-    signal = Signal("frequency", f"over {count(limit, 'suspension')} in an hour", "an hour without any")
-    value = f"{count(len(backoff.recent), 'suspension')} in the last {HOUR / 60:.0f} min"
-    if backoff.factor == 1:
-        return signal.clear(value)
-    return signal.clear(f"{value}: waits are {backoff.factor} times as long")

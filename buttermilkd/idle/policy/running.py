@@ -49,14 +49,14 @@ class Running:
         return max((at for at in (self.auto_since, self.suspend_since) if at is not None), default=None)
 
 
-def suspension(running: Running, jobs: Jobs, least: float, now: float) -> Reading:
-    """What has been suspended stays so for a while, and nothing new takes its place."""
+def suspension(running: Running, watched: Sequence[Reading], least: float, now: float) -> Reading:
+    """What has been suspended stays so for a while, when nothing else is in its way any more."""
     signal = Signal("suspension", "jobs are suspended", f"{countdown(least)} later")
     since = running.suspended_since
-    if since is None or not (jobs.auto or jobs.suspend):
+    if since is None:
         return signal.clear("none")
     value = f"jobs suspended {duration(now - since)} ago"
-    if now - since >= least:
+    if now - since >= least or any(reading.stops_at(now) for reading in watched):
         return signal.clear(value)
     ends_at = since + least
     reason = f"{value}, for at least {countdown(least)}"

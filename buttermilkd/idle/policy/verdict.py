@@ -35,8 +35,13 @@ class Verdict:
         return "idle" if self.idle else self.level.name.lower()
 
 
-def verdict(level: Level, since: float, readings: tuple[Reading, ...], now: float) -> Verdict:
-    """What these readings come to. ``level`` is their highest, and has been since ``since``."""
+def verdict(
+    level: Level, since: float, readings: tuple[Reading, ...], now: float, *, waits: str | None = None
+) -> Verdict:
+    """What these readings come to. ``level`` is their highest, and has been since ``since``.
+
+    ``waits`` says how much longer than usual it is waited, where it is.
+    """
     blocking = sorted((reading for reading in readings if reading.level), key=_worst_first)
     told = [reading.reason for reading in blocking] or [reading.fact for reading in readings]
     reasons = tuple(text for text in told if text)
@@ -44,17 +49,17 @@ def verdict(level: Level, since: float, readings: tuple[Reading, ...], now: floa
     stopping = [
         reading for reading in blocking if reading.stops_at(now) or reading.signal.name == "suspension"
     ]
-    waits = _foreseen(blocking)
+    foreseen = _foreseen(blocking)
     return Verdict(
         level=level,
         since=since,
         at=now,
         reasons=reasons,
         cause=blocking[0].signal.name if blocking else "idle",
-        sentence=_sentence(level, reasons, waits, now - since, now),
+        sentence=_sentence(level, reasons, _outlook(foreseen, now, waits), now - since),
         readings=readings,
         resumes_at=max((wait.resumes_at for wait in _foreseen(stopping)), default=None),
-        starts_at=max((wait.starts_at for wait in waits), default=None),
+        starts_at=max((wait.starts_at for wait in foreseen), default=None),
     )
 
 
@@ -70,21 +75,26 @@ def _foreseen(blocking: Sequence[Reading]) -> list[Wait]:
     return waits if len(waits) == len(blocking) else []
 
 
-def _sentence(level: Level, reasons: Sequence[str], waits: Sequence[Wait], lasting: float, now: float) -> str:
+def _sentence(level: Level, reasons: Sequence[str], outlook: str, lasting: float) -> str:
     if level is Level.CLEAR:
         return f"idle for {duration(lasting)}: {', '.join(reasons)}"
     told = f"{level.name.lower()}: {'; '.join(reasons)}"
-    return f"{told}; {_outlook(waits, now)}" if level is Level.COOLING else told
+    return f"{told}; {outlook}" if level is Level.COOLING else told
 
 
-def _outlook(waits: Sequence[Wait], now: float) -> str:
-    """When jobs resume and start. ``waits`` are not empty, the longest first."""
-    starts = countdown(max(wait.starts_at for wait in waits) - now)
-    if waits[0].after_departure:
-        return f"waiting {starts}"
+def _outlook(waits: Sequence[Wait], now: float, longer: str | None) -> str:
+    """When jobs resume and start. The longest wait comes first."""
+    if not waits:
+        return ""
+    starts_at = max(wait.starts_at for wait in waits)
     resumes_at = max(wait.resumes_at for wait in waits)
-    if resumes_at <= now:
-        return f"new jobs start in {starts}"
-    if resumes_at == max(wait.starts_at for wait in waits):
-        return f"jobs go on in {starts}"
-    return f"suspended jobs resume in {countdown(resumes_at - now)}, new ones start in {starts}"
+    starts = countdown(starts_at - now)
+    if waits[0].after_departure:
+        words = f"waiting {starts}"
+    elif resumes_at <= now:
+        words = f"new jobs start in {starts}"
+    elif resumes_at == starts_at:
+        words = f"jobs go on in {starts}"
+    else:
+        words = f"suspended jobs resume in {countdown(resumes_at - now)}, new ones start in {starts}"
+    return f"{words} (waits are {longer})" if longer else words
