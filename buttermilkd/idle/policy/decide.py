@@ -36,9 +36,10 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
     Any signal over its upper bound is busy; what is not known counts as such; when all are clear again,
     the last of their timers ends the cooling.
     """
-    latches = measures.step(state.latches, sample.load, settings)
+    limits = measures.limits_of(settings)
+    latches = measures.step(state.latches, sample.load, limits)
     patience = Patience.of(settings, state.backoff.factor)
-    watched = _watched(state, sample, settings, patience, latches, now)
+    watched = _watched(state, sample, settings, patience, latches, limits, now)
     least = settings.suspend_min
     after = running.step(
         state.running,
@@ -53,7 +54,7 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
     readings = (
         *watched,
         running.suspension(after, watched, least, now),
-        measures.others(latches, sample.load, settings),
+        measures.others(latches, sample.load, limits[measures.OTHERS.measure]),
         measures.average(sample.load),
         frequency(backoff, settings.suspensions_per_hour),
     )
@@ -77,6 +78,7 @@ def _watched(
     settings: Settings,
     patience: Patience,
     latches: measures.Latches,
+    limits: measures.Limits,
     now: float,
 ) -> tuple[Reading, ...]:
     """The signals that come from outside."""
@@ -90,5 +92,5 @@ def _watched(
         users.websockets(web, settings, patience, now),
         users.requests(web, patience, now),
         users.departures(web, patience, now),
-        *measures.readings(latches, sample.load, settings),
+        *measures.readings(latches, sample.load, limits),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from buttermilkd.idle.policy.latch import CALM, Latch, Thresholds
 from buttermilkd.idle.policy.observations import Load, Measure
@@ -10,6 +11,7 @@ from buttermilkd.idle.policy.settings import Settings, thresholds
 from buttermilkd.idle.policy.wording import countdown, duration, percent
 
 Latches = Mapping[str, Latch]
+Limits = Mapping[str, Thresholds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +57,26 @@ MEMORY = ("memory pressure", "memory")
 """The signals that say that memory is short."""
 
 
-def step(latches: Latches, load: Load, settings: Settings) -> dict[str, Latch]:
+@lru_cache(maxsize=16)
+def limits_of(settings: Settings) -> Limits:
+    """The thresholds of each measure. They are asked for at every look, and settings do not change."""
+    return {kind.measure: thresholds(settings, kind.keys) for kind in (*KINDS, OTHERS)}
+
+
+def step(latches: Latches, load: Load, limits: Limits) -> dict[str, Latch]:
     """Each latch after this look. A measure that the machine does not tell has nothing to remember."""
     return {
-        kind.measure: CALM
-        if (measure := _of(load, kind)).missing
-        else latches.get(kind.measure, CALM).step(measure.value, load.at, thresholds(settings, kind.keys))
-        for kind in (*KINDS, OTHERS)
+        name: CALM
+        if (measure := _of(load, name)).missing
+        else latches.get(name, CALM).step(measure.value, load.at, its)
+        for name, its in limits.items()
     }
 
 
-def readings(latches: Latches, load: Load, settings: Settings) -> tuple[Reading, ...]:
+def readings(latches: Latches, load: Load, limits: Limits) -> tuple[Reading, ...]:
     """What every measure says. ``latches`` have seen this look already."""
     return tuple(
-        _reading(kind, _of(load, kind), load, latches[kind.measure], thresholds(settings, kind.keys))
+        _reading(kind, _of(load, kind.measure), load, latches[kind.measure], limits[kind.measure])
         for kind in KINDS
     )
 
@@ -90,9 +98,8 @@ def average(load: Load) -> Reading:
     return signal.clear(" ".join(f"{one:.2f}" for one in load.average))
 
 
-def others(latches: Latches, load: Load, settings: Settings) -> Reading:
+def others(latches: Latches, load: Load, limits: Thresholds) -> Reading:
     """What runs beside web servers and our jobs: it decides only whether protected jobs go on while people are there."""
-    limits = thresholds(settings, OTHERS.keys)
     signal = _signal(OTHERS, limits)
     if load.others.missing:
         return signal.missing(load.others.missing)
@@ -101,11 +108,12 @@ def others(latches: Latches, load: Load, settings: Settings) -> Reading:
     return signal.clear(value, timer=_timer(latch, load.at, limits))
 
 
-def _of(load: Load, kind: Kind) -> Measure:
-    measure: Measure = getattr(load, kind.measure)
+def _of(load: Load, name: str) -> Measure:
+    measure: Measure = getattr(load, name)
     return measure
 
 
+@lru_cache(maxsize=128)
 def _signal(kind: Kind, limits: Thresholds) -> Signal:
     over, under = ("under", "over") if limits.inverted else ("over", "under")
     return Signal(

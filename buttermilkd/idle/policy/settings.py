@@ -1,6 +1,6 @@
 """What the policy is configured with; the configuration's ``[idle]`` table has this shape."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -17,7 +17,7 @@ class Window(Protocol):
     def contains(self, local: datetime) -> bool: ...
 
 
-class Settings(Protocol):
+class Settings(Hashable, Protocol):
     """The keys of the ``[idle]`` table; times in seconds, shares from 0 to 1.
 
     Each measure of the machine has four more, which ``thresholds`` reads: ``…_busy``, ``…_busy_for``,
