@@ -1,7 +1,5 @@
 """Waits that grow where people keep coming back."""
 
-from itertools import pairwise
-
 from buttermilkd.idle.policy.backoff import Backoff
 from buttermilkd.idle.policy.observations import Jobs
 from buttermilkd.idle.policy.settings import Patience
@@ -11,38 +9,83 @@ from tests.unit.idle_watch import RULES, Watch, in_flight, quiet, rules
 HOUR = 3600.0
 
 
-def after(*times: float, start: Backoff | None = None) -> Backoff:
-    backoff = start or Backoff()
-    for at in times:
-        backoff = backoff.step(at, suspended=True, limit=6)
-    return backoff
+class Times:
+    """Suspensions as time goes by, each after jobs ran for so long."""
+
+    def __init__(self) -> None:
+        self.backoff = Backoff()
+        self.now = 0.0
+
+    def suspend(self, *gaps: float, ran_for: float = 10.0) -> int:
+        """Suspend once after each of these gaps; the factor afterwards."""
+        for gap in gaps:
+            self.pass_by(gap - ran_for)
+            self._step(resumed=True)
+            self.now += ran_for
+            self._step(suspended=True)
+        return self.backoff.factor
+
+    def pass_by(self, seconds: float) -> int:
+        """Nothing happens for a while; the factor afterwards."""
+        for _ in range(round(seconds / 10)):
+            self.now += 10
+            self._step()
+        return self.backoff.factor
+
+    def _step(self, *, suspended: bool = False, resumed: bool = False) -> None:
+        wait = Patience.of(RULES, self.backoff.factor).quiet_for
+        self.backoff = self.backoff.step(self.now, suspended=suspended, resumed=resumed, limit=6, wait=wait)
 
 
 def test_six_suspensions_in_an_hour_change_nothing_and_the_seventh_doubles_the_waits() -> None:
-    assert after(*range(0, 600, 100)).factor == 1
-    assert after(*range(0, 700, 100)).factor == 2
+    times = Times()
+    assert times.suspend(*[100] * 6) == 1
+    assert times.suspend(100) == 2
 
 
 def test_suspensions_of_more_than_an_hour_ago_do_not_count() -> None:
-    assert after(*range(0, 70_000, 700)).factor == 1
+    assert Times().suspend(*[700] * 100) == 1
 
 
 def test_each_doubling_counts_anew() -> None:
-    seventh = after(*range(0, 700, 100))
-    assert after(*range(700, 1300, 100), start=seventh).factor == 2
-    assert after(*range(700, 1400, 100), start=seventh).factor == 4
+    times = Times()
+    times.suspend(*[100] * 7)
+    assert times.suspend(*[100] * 6) == 2
+    assert times.suspend(100) == 4
+
+
+def test_what_comes_however_long_one_waits_lengthens_nothing() -> None:
+    """A probe each eight minutes: jobs had been running for seven of them."""
+    assert Times().suspend(*[480] * 50, ran_for=420) == 1
+
+
+def test_half_of_them_is_not_most() -> None:
+    times = Times()
+    for _ in range(20):
+        assert times.suspend(200, ran_for=150) == 1
+        assert times.suspend(200, ran_for=10) == 1
 
 
 def test_each_hour_without_any_halves_them_again() -> None:
-    backoff = after(*range(0, 1400, 100))
-    assert backoff.factor == 4
-    factors = []
-    for at in range(1300, 20_000, 100):
-        backoff = backoff.step(at, suspended=False, limit=6)
-        factors.append((at, backoff.factor))
-    changes = [at for (_, before), (at, now) in pairwise(factors) if now != before]
-    assert changes == [1300 + HOUR, 1300 + 2 * HOUR]
-    assert backoff.factor == 1
+    times = Times()
+    times.suspend(*[100] * 14)
+    assert times.pass_by(HOUR - 10) == 4
+    assert times.pass_by(10) == 2
+    assert times.pass_by(HOUR - 10) == 2
+    assert times.pass_by(10) == 1
+    assert times.pass_by(5 * HOUR) == 1
+
+
+def test_so_does_an_hour_with_none_that_a_longer_wait_would_spare() -> None:
+    times = Times()
+    times.suspend(*[100] * 7)
+    assert times.suspend(*[480] * 9, ran_for=300) == 1
+
+
+def test_but_not_one_in_which_people_came_back_too_soon() -> None:
+    times = Times()
+    times.suspend(*[100] * 7)
+    assert times.suspend(*[700] * 9, ran_for=60) == 2
 
 
 def test_waits_are_lengthened_up_to_a_quarter_of_an_hour() -> None:

@@ -11,30 +11,51 @@ MOST = 2**10
 
 
 @dataclass(frozen=True, slots=True)
+class Suspended:
+    """One suspension."""
+
+    at: float
+    ran_for: float
+    """Seconds for which jobs had been running since the suspension before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Backoff:
     """What is remembered of suspensions. Times are monotonic seconds."""
 
     factor: int = 1
     """How many times as long as configured the waits are."""
-    recent: tuple[float, ...] = ()
-    """When jobs were suspended, in the last hour."""
+    recent: tuple[Suspended, ...] = ()
+    """Those of the last hour."""
     changed_at: float = float("-inf")
     """When the factor changed last."""
+    resumed_at: float = float("-inf")
+    """When jobs went on after a suspension, the last time."""
 
-    def step(self, now: float, *, suspended: bool, limit: int) -> "Backoff":
-        """After a look at which jobs were suspended, or were not.
+    def step(
+        self, now: float, *, suspended: bool = False, resumed: bool = False, limit: int, wait: float
+    ) -> "Backoff":
+        """After a look at which jobs were suspended, went on, or neither. ``wait`` is the present wait, in seconds.
 
-        More than ``limit`` suspensions within an hour double the waits, and are counted from anew; an hour
-        without any halves them again.
+        More than ``limit`` suspensions within an hour double the waits, and are counted from anew, where waiting
+        twice as long would have spared most of them: it does not where whoever comes each ten minutes comes
+        anyway. An hour without one that a longer wait would spare halves them again.
         """
-        recent = tuple(at for at in self.recent if now - at < HOUR)
+        recent = tuple(one for one in self.recent if now - one.at < HOUR)
         if suspended:
-            recent = (*recent, now)
-            counted = sum(at > self.changed_at for at in recent)
-            if counted > limit and self.factor < MOST:
-                return Backoff(self.factor * 2, recent, now)
-        elif self.factor > 1 and not recent and now - self.changed_at >= HOUR:
-            return Backoff(self.factor // 2, recent, now)
+            recent = (*recent, Suspended(now, now - self.resumed_at))
+            counted = [one for one in recent if one.at > self.changed_at]
+            spared = sum(one.ran_for < wait for one in counted)
+            if len(counted) > limit and 2 * spared > len(counted) and self.factor < MOST:
+                return replace(self, factor=self.factor * 2, recent=recent, changed_at=now)
+        elif (
+            self.factor > 1
+            and now - self.changed_at >= HOUR
+            and not any(one.ran_for < wait for one in recent)
+        ):
+            return replace(self, factor=self.factor // 2, recent=recent, changed_at=now)
+        if resumed:
+            return replace(self, recent=recent, resumed_at=now)
         return self if recent == self.recent else replace(self, recent=recent)
 
 

@@ -50,7 +50,13 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
         lingers=sample.protection.proven and measures.others_are_quiet(latches, sample.load),
     )
     suspended = running.has_suspended(state.running, after)
-    backoff = state.backoff.step(now, suspended=suspended, limit=settings.suspensions_per_hour)
+    backoff = state.backoff.step(
+        now,
+        suspended=suspended,
+        resumed=running.has_resumed(state.running, after),
+        limit=settings.suspensions_per_hour,
+        wait=patience.quiet_for,
+    )
     readings = (
         *watched,
         running.suspension(after, watched, least, now),

@@ -104,5 +104,10 @@ def has_suspended(before: Running, after: Running) -> bool:
     return any(old is None and new is not None for old, new in pairs)
 
 
+def has_resumed(before: Running, after: Running) -> bool:
+    """Whether what was suspended goes on from this look."""
+    return before.suspended_since is not None and after.suspended_since is None
+
+
 def stance(since: float | None) -> Stance:
     return Stance.GO_ON if since is None else Stance.STOP
