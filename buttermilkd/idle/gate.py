@@ -13,16 +13,16 @@ from buttermilkd.idle.load.cpu import LATE_TICKS
 from buttermilkd.idle.policy.decide import State, decide
 from buttermilkd.idle.policy.observations import Jobs, Load, Protection, Sample, Web
 from buttermilkd.idle.policy.readings import Level
-from buttermilkd.idle.policy.running import Actions
+from buttermilkd.idle.policy.running import Actions, any_goes_on
 from buttermilkd.idle.policy.settings import Settings
 from buttermilkd.idle.policy.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
 TICK = 1.0
-"""Seconds between two looks while something waits to run or runs."""
+"""Seconds between two looks while jobs run or may start, and while it is not known what the machine does."""
 SLOW_TICK = 5.0
-"""... and while nothing does, and what the machine does is known."""
+"""... and otherwise: what web servers tell, and the end of a wait, is looked at without any tick."""
 
 
 class Activity(Protocol):
@@ -95,7 +95,7 @@ class Gate:
         self._allowance: int | None = None
         self._gap: float | None = None
         self._jump: float | None = None
-        self._looked_at = clock.monotonic()
+        self._looked_at = self._next_look_at = clock.monotonic()
         self._ahead = clock.now() - self._looked_at
         self._load = machine.look(TICK, activity.memberships())
         self._state = State.initial(self._looked_at)
@@ -163,13 +163,31 @@ class Gate:
     # Looking
 
     async def run(self) -> None:
-        """Look on each tick until cancelled."""
+        """Look on each tick, and when a wait is over, until cancelled."""
         while True:
             seen = self._demand.ring_count
             self._look()
-            settled = not self._waiting and self.verdict.level is not Level.UNKNOWN
-            self._tick = SLOW_TICK if settled else TICK
-            await first_of([self._clock.sleep(self._tick), self._demand.heard(seen)])
+            self._tick = SLOW_TICK if self._is_settled() else TICK
+            wait = self._until_next()
+            self._next_look_at = self._clock.monotonic() + wait
+            await first_of([self._clock.sleep(wait), self._demand.heard(seen)])
+
+    def _is_settled(self) -> bool:
+        """Whether nothing runs, and nothing goes on or starts before something is told or a wait is over."""
+        look = self._last
+        if look.verdict.level is Level.UNKNOWN or any_goes_on(look.sample.jobs, look.actions):
+            return False
+        return not (self._waiting and self.is_open)
+
+    def _until_next(self) -> float:
+        """Seconds to the next look: a tick, or less where a wait is over before."""
+        now = self._clock.monotonic()
+        return min([self._tick, *(at - now for at in self._foreseen() if at > now)])
+
+    def _foreseen(self) -> list[float]:
+        """When something may go on or start, as far as anything waits for that."""
+        times = (self.verdict.resumes_at, self.verdict.starts_at) if self._waiting else ()
+        return [at for at in times if at is not None]
 
     def reconsider(self) -> None:
         """Decide again on what is known now, without waiting for the tick."""
@@ -236,3 +254,5 @@ class Gate:
             logger.info("%s", look.verdict.sentence)
         if look.verdict.idle is not before.idle:
             self.changed.ring()
+        if any(look.at < at < self._next_look_at for at in self._foreseen()):
+            self._demand.ring()

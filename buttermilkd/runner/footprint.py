@@ -12,13 +12,22 @@ class Footprint:
     """Of all jobs together."""
 
     def __init__(
-        self, groups: Group | None, launcher: Callable[[], int | None], are_running: Callable[[], bool]
+        self,
+        groups: Group | None,
+        launcher: Callable[[], int | None],
+        *,
+        are_running: Callable[[], bool],
+        have_run: Callable[[], bool],
     ) -> None:
-        """``groups`` is the control group of all jobs; ``launcher`` gives the pid of the present launcher."""
+        """``groups`` is the control group of all jobs; ``launcher`` gives the pid of the present launcher.
+
+        ``have_run``: whether any job has executed since this was asked last.
+        """
         self._groups = groups
         self._launcher = launcher
         self.are_running = are_running
         """Whether any executes, and is not suspended."""
+        self._have_run = have_run
         sessions = Sessions()
         self._usage: CpuUsage = CountedUsage(groups, sessions) if groups else EstimatedUsage(sessions)
         self._known: tuple[int | None, Membership | None] | None = None
@@ -30,7 +39,7 @@ class Footprint:
 
     def cpu_seconds(self) -> float | None:
         """CPU time of all job processes so far; None when nothing was ever started."""
-        return self._usage.seconds(self._launcher())
+        return self._usage.seconds(self._launcher(), running=self._have_run())
 
     def membership(self) -> Membership | None:
         """The control groups and the session that jobs run in, or would."""

@@ -57,12 +57,19 @@ class Runner:
             fail=self._fail,
             groups=groups,
         )
-        self.footprint = Footprint(groups, lambda: self._spawner.launcher_pid, self._are_running)
+        self.footprint = Footprint(
+            groups,
+            lambda: self._spawner.launcher_pid,
+            are_running=self._are_running,
+            have_run=self._have_run,
+        )
         self._lanes: dict[str, Lane] = {}
         self._retired: list[Lane] = []
         self._attempts: dict[str, Attempt] = {}
         self._waiting: dict[str, Attempt] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._ran = False
+        """A job has executed since somebody asked."""
         self._room_told = False
         self._place_due = False
 
@@ -191,6 +198,7 @@ class Runner:
                     del self._waiting[job_id]
                     free = self._slots.free
                     lane.begin(attempt)
+                    self._ran = True
                     rooms[name] -= 1
                     if self._slots.free != free:  # what it took is missing elsewhere
                         rooms = {name: rooms[name]}
@@ -298,6 +306,10 @@ class Runner:
 
     def _are_running(self) -> bool:
         return any(attempt.suspended_at is None for lane in self._all_lanes() for attempt in lane.attempts())
+
+    def _have_run(self) -> bool:
+        ran, self._ran = self._ran, self._are_running()
+        return ran or self._ran
 
     def _all_lanes(self) -> list[Lane]:
         return [*self._lanes.values(), *self._retired]

@@ -206,6 +206,7 @@ async def test_the_gate_follows_what_a_web_server_reports(scene: Scene) -> None:
         await scene.clock.advance(1)
         await scene.send(client, snapshot(total=8, idle_ms=second * 1000))
         await asyncio.sleep(0)
+    gate.reconsider()
     assert gate.verdict.sentence == "cooling: last request 119 s ago; new jobs start in 1 s"
     await scene.clock.advance(1)
     assert gate.is_open

@@ -62,7 +62,9 @@ def test_where_blocks_cannot_be_written_it_does_without_them(terminal: Terminal)
     ("arguments", "why"),
     [
         (["--watch", "--json"], "--watch never ends"),
-        (["--watch", "--history"], "take one of them"),
+        (["--watch", "--history"], "take one"),
+        (["--set", "idle.quiet_for=1s"], "--set belongs to --replay"),
+        (["--replay", "x", "--watch"], "take one"),
         (["--days", "3"], "--days belongs to --history"),
         (["--history", "--days", "99"], "99 is not in the range"),
     ],

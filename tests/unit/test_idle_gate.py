@@ -63,6 +63,10 @@ class Scene:
     gate: Gate
     looks: list[Look]
 
+    def rules(self, **settings: str) -> None:
+        """From here on by these settings, as a file would hold them."""
+        self.gate._settings = IdleSettings(**settings)
+
     @property
     def states(self) -> list[str]:
         """What it went through, without repeats."""
@@ -134,10 +138,22 @@ async def test_it_opens_again_when_the_users_were_quiet_for_long_enough(scene: S
     scene.activity.tell(requests=1)
     scene.activity.tell()
     await scene.clock.advance(119)
+    scene.gate.reconsider()
     assert scene.gate.verdict.sentence == "cooling: last request 119 s ago; new jobs start in 1 s"
     await scene.clock.advance(1)
     assert scene.gate.is_open
     assert scene.states == ["unknown", "idle", "busy", "cooling", "idle"]
+
+
+async def test_it_opens_at_the_moment_that_was_foreseen_and_not_at_the_next_tick(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    scene.activity.tell(requests=1)
+    await scene.clock.advance(0.5)
+    scene.activity.tell()
+    await scene.clock.advance(119.75)
+    assert not scene.gate.is_open
+    await scene.clock.advance(0.25)
+    assert scene.gate.is_open
 
 
 async def test_after_users_were_there_jobs_come_back_one_more_each_tick(scene: Scene) -> None:
@@ -177,6 +193,27 @@ async def test_it_looks_less_often_while_nothing_waits_and_at_once_when_somethin
     assert len(scene.machine.ticks) == 5
     await scene.clock.advance(3)
     assert scene.machine.ticks[5:] == [1.0] * 3
+
+
+async def test_while_it_is_closed_and_nothing_runs_it_looks_less_often_too(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    scene.activity.tell(requests=1)
+    await scene.clock.advance(1)
+    scene.machine.ticks.clear()
+    await scene.clock.advance(20)
+    assert scene.machine.ticks == [5.0] * 4
+
+
+async def test_a_short_wait_that_begins_between_two_looks_is_not_slept_over(scene: Scene) -> None:
+    scene.rules(quiet_for="1s")
+    await scene.clock.advance(2)
+    scene.activity.tell(requests=1)
+    await scene.clock.advance(11.5)
+    scene.activity.tell()
+    await scene.clock.advance(1.9)
+    assert not scene.gate.is_open
+    await scene.clock.advance(0.1)
+    assert scene.gate.is_open
 
 
 async def test_work_that_arrives_while_it_looks_is_not_missed(scene: Scene) -> None:

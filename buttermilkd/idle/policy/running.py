@@ -109,5 +109,11 @@ def has_resumed(before: Running, after: Running) -> bool:
     return before.suspended_since is not None and after.suspended_since is None
 
 
+def any_goes_on(jobs: Jobs, actions: Actions) -> bool:
+    """Whether any job executes that is not suspended."""
+    kinds = ((jobs.auto, actions.auto), (jobs.suspend, actions.suspend))
+    return bool(jobs.finish or jobs.requeue or any(count and at is Stance.GO_ON for count, at in kinds))
+
+
 def stance(since: float | None) -> Stance:
     return Stance.GO_ON if since is None else Stance.STOP

@@ -137,7 +137,8 @@ class Launcher:
 
     def _signal_strays(self, numbers: list[int] | None, number: int) -> None:
         if numbers:
-            signal_strays([leader for leader in self._running.values() if leader.number in numbers], number)
+            leaders = self._running.values()
+            signal_strays([leader for leader in leaders if leader.number in numbers], leaders, number)
 
     def _collect(self) -> None:
         """Report leaders that ended, and reap orphans that did."""

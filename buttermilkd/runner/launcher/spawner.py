@@ -24,6 +24,9 @@ _PACKAGE_ROOT = str(Path(__file__).parents[3])
 _UNWATCHED_FOR = 0.005
 """Seconds; what ends within them is read once, at its end, which spares the loop six calls and two wake-ups."""
 
+_STRAYS_AFTER = 0.01
+"""Seconds; what is being stopped needs the CPU for a moment before the launcher does, which has the same priority."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -141,7 +144,7 @@ class Spawner:
     def _hold_strays(self, number: int, stop: bool) -> None:
         """Have the launcher look for what has left the groups of these processes, once for all of one turn."""
         if not self._strays:
-            asyncio.get_running_loop().call_soon(self._send_strays)
+            asyncio.get_running_loop().call_later(_STRAYS_AFTER, self._send_strays)
         self._strays[number] = stop
 
     def _send_strays(self) -> None:

@@ -45,17 +45,18 @@ def kill_strays(leader: Leader, others: Collection[Leader], ended: Collection[in
             killed.add(process.pid)
 
 
-def signal_strays(leaders: Collection[Leader], number: int) -> None:
-    """Signal what belongs to these leaders, which run, and is not in their groups."""
+def signal_strays(leaders: Collection[Leader], all_leaders: Collection[Leader], number: int) -> None:
+    """Signal what belongs to these of all leaders, which run, and is in none of the groups that they lead."""
     stats = [stat for stat in read_stats(all_pids()) if stat.state != "Z"]
-    outside = {one.pid for one in descendants(stats, [os.getpid()])} if leaders else set()
+    led = {leader.pid for leader in all_leaders}
+    strays = [one for one in descendants(stats, [os.getpid()]) if one.group not in led]
+    if not strays:
+        return
     for leader in leaders:
         below = {one.pid for one in descendants(stats, [leader.pid])}
-        for stat in stats:
-            if stat.pid not in outside or stat.group == leader.pid:
-                continue
-            if stat.pid in below or mark_of(stat.pid) == leader.mark:
-                send_signal(stat.pid, number)
+        for stray in strays:
+            if stray.pid in below or mark_of(stray.pid) == leader.mark:
+                send_signal(stray.pid, number)
 
 
 def _candidates(leader: Leader, leaders: Collection[int]) -> list[Stat]:

@@ -23,8 +23,11 @@ class CpuUsage(Protocol):
     method: str
     """How it is counted, where it is no count but an estimate."""
 
-    def seconds(self, launcher: int | None) -> float | None:
-        """``launcher`` is the pid of the present one; None when nothing was ever started."""
+    def seconds(self, launcher: int | None, *, running: bool) -> float | None:
+        """``launcher`` is the pid of the present one; None when nothing was ever started.
+
+        ``running``: whether any job has executed since this was asked last.
+        """
 
 
 class Sessions:
@@ -59,16 +62,18 @@ class EstimatedUsage:
         """Of launchers that are gone."""
         self._current = 0.0
         """Of the present one, as last seen."""
+        self._ran = True
 
-    def seconds(self, launcher: int | None) -> float | None:
-        """Reads /proc once."""
+    def seconds(self, launcher: int | None, *, running: bool) -> float | None:
+        """Reads /proc once, unless nothing runs and nothing did when it was asked last."""
         if launcher != self._launcher and launcher is not None:
             self._ended += self._current
             self._current = 0.0
             self._launcher = launcher
         if self._launcher is None:
             return None
-        top = read_stat(self._launcher)
+        stands_still, self._ran = not (running or self._ran), running
+        top = None if stands_still else read_stat(self._launcher)
         if top is not None:
             below = descendants(read_stats(all_pids()), [self._launcher])
             used = sum(each.own_ticks + each.children_ticks for each in (top, *below)) / _TICKS
@@ -88,10 +93,10 @@ class CountedUsage:
         self._sessions = sessions
         self._seconds: float | None = None
 
-    def seconds(self, launcher: int | None) -> float | None:
+    def seconds(self, launcher: int | None, *, running: bool) -> float | None:
         self._seconds = self._jobs.cpu_seconds() or self._seconds
         # Where the CPU controller divides groups, sessions do not count.
-        if launcher is not None and self._jobs.weight() is None:
+        if running and launcher is not None and self._jobs.weight() is None:
             groups = (Group(folder) for folder in self._jobs.folder.iterdir() if folder.is_dir())
             self._sessions.lower(launcher, read_stats(pid for group in groups for pid in group.pids()))
         return self._seconds
