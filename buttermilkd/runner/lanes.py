@@ -1,5 +1,6 @@
 """What the runner asks of whatever runs the jobs of one flow: processes, or calls in workers."""
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,3 +51,36 @@ class Lane(Protocol):
 
     def retire(self) -> None:
         """It gets no more jobs."""
+
+
+class Lanes:
+    """One lane for each flow, made when it is first asked for; anew where the flow's settings have changed."""
+
+    def __init__(self, make: Callable[[FlowSettings], Lane]) -> None:
+        self._make = make
+        self._current: dict[str, Lane] = {}
+        self._retired: list[Lane] = []
+
+    def of(self, name: str, flows: Mapping[str, FlowSettings]) -> Lane:
+        """The lane of the flow of this name."""
+        flow = flows[name]
+        lane = self._current.get(name)
+        if lane is not None and (lane.flow is flow or lane.flow == flow):
+            return lane
+        if lane is not None:
+            lane.retire()
+            self._retired.append(lane)
+        lane = self._current[name] = self._make(flow)
+        return lane
+
+    def __iter__(self) -> Iterator[Lane]:
+        """All of them, with those of flows as they were that still have jobs."""
+        return iter([*self._current.values(), *self._retired])
+
+    def attempts(self) -> list[Attempt]:
+        """Every job that any of them has."""
+        return [attempt for lane in self for attempt in lane.attempts()]
+
+    def forget_empty(self) -> None:
+        """Drop those that get no more jobs and have none left."""
+        self._retired = [lane for lane in self._retired if lane.attempts()]

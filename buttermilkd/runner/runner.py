@@ -16,7 +16,7 @@ from buttermilkd.runner.callables.lane import CallableLane
 from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.footprint import Footprint
-from buttermilkd.runner.lanes import Lane, Running
+from buttermilkd.runner.lanes import Lane, Lanes, Running
 from buttermilkd.runner.launcher.spawner import Spawner
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
@@ -63,8 +63,7 @@ class Runner:
             are_running=self._are_running,
             have_run=self._have_run,
         )
-        self._lanes: dict[str, Lane] = {}
-        self._retired: list[Lane] = []
+        self._lanes = Lanes(self._new_lane)
         self._attempts: dict[str, Attempt] = {}
         self._waiting: dict[str, Attempt] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
@@ -112,7 +111,7 @@ class Runner:
         waiting = self._waiting_by_flow()
         rooms = {}
         for name in self.flows:
-            room = self._lane(name).room(self._slots.free).jobs - waiting.get(name, 0)
+            room = self._lanes.of(name, self.flows).room(self._slots.free).jobs - waiting.get(name, 0)
             if room > 0:
                 rooms[name] = room
         return rooms
@@ -121,7 +120,7 @@ class Runner:
         """How many more jobs can be taken now, over all flows."""
         free, jobs = self._slots.free, 0
         for name in self.flows:
-            room = self._lane(name).room(free)
+            room = self._lanes.of(name, self.flows).room(free)
             free -= room.slots
             jobs += room.jobs
         return max(0, jobs - len(self._waiting))
@@ -143,17 +142,6 @@ class Runner:
         for attempt in self._waiting.values():
             counts[attempt.job.flow] = counts.get(attempt.job.flow, 0) + 1
         return counts
-
-    def _lane(self, name: str) -> Lane:
-        flow = self.flows[name]
-        lane = self._lanes.get(name)
-        if lane is not None and (lane.flow is flow or lane.flow == flow):
-            return lane
-        if lane is not None:
-            lane.retire()
-            self._retired.append(lane)
-        lane = self._lanes[name] = self._new_lane(flow)
-        return lane
 
     def _new_lane(self, flow: FlowSettings) -> Lane:
         if flow.kind == "callable":
@@ -191,7 +179,7 @@ class Runner:
                     reason = f"flow {name!r} is not configured on this host"
                     self._ended(attempt, Outcome(Ending.FAILED, error=reason, cause=reason))
                     continue
-                lane = self._lane(name)
+                lane = self._lanes.of(name, self.flows)
                 if rooms.get(name) is None:
                     rooms[name] = lane.room(self._slots.free).jobs
                 if rooms[name] > 0:
@@ -228,7 +216,7 @@ class Runner:
     def _tell_room(self) -> None:
         self._room_told = False
         self._place()
-        self._retired = [lane for lane in self._retired if lane.attempts()]
+        self._lanes.forget_empty()
         try:
             self.on_room()
         except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
@@ -249,7 +237,7 @@ class Runner:
             waiters.append(waiter)
         for job_id in wanted & self._waiting.keys():
             self._ended(self._waiting.pop(job_id), Outcome(ending))
-        for lane in self._all_lanes():
+        for lane in self._lanes:
             lane.stop(wanted, ending, now=now)
         if waiters:
             await asyncio.wait(waiters)
@@ -257,7 +245,7 @@ class Runner:
     def recall(self) -> None:
         """Give back every job that was accepted and has not begun."""
         self._give_back_waiting()
-        for lane in self._all_lanes():
+        for lane in self._lanes:
             lane.recall()
 
     def _give_back_waiting(self) -> None:
@@ -273,25 +261,24 @@ class Runner:
         A worker is suspended only where all the jobs that it executes are meant.
         """
         wanted = set(job_ids)
-        for lane in self._all_lanes():
+        for lane in self._lanes:
             lane.suspend(wanted)
 
     def resume(self, job_ids: Iterable[str]) -> None:
         """Let suspended jobs go on."""
         wanted = set(job_ids)
-        for lane in self._all_lanes():
+        for lane in self._lanes:
             lane.resume(wanted)
 
     def executing(self) -> list[Job]:
         """The jobs that execute, are suspended, or are about to begin: all but those that wait inside."""
-        return [attempt.job for lane in self._all_lanes() for attempt in lane.attempts()]
+        return [attempt.job for attempt in self._lanes.attempts()]
 
     def running(self) -> list[Running]:
         """The jobs that execute or are suspended now."""
         return [
             Running(attempt.job, attempt.started_at, attempt.pid, self._wall(attempt.suspended_at))
-            for lane in self._all_lanes()
-            for attempt in lane.attempts()
+            for attempt in self._lanes.attempts()
             if attempt.started_at is not None
         ]
 
@@ -302,14 +289,11 @@ class Runner:
         """What a job has printed so far; None where it does not run here."""
         if job_id not in self._attempts:
             return None
-        return b"".join(lane.log(job_id) for lane in self._all_lanes())
+        return b"".join(lane.log(job_id) for lane in self._lanes)
 
     def _are_running(self) -> bool:
-        return any(attempt.suspended_at is None for lane in self._all_lanes() for attempt in lane.attempts())
+        return any(attempt.suspended_at is None for attempt in self._lanes.attempts())
 
     def _have_run(self) -> bool:
         ran, self._ran = self._ran, self._are_running()
         return ran or self._ran
-
-    def _all_lanes(self) -> list[Lane]:
-        return [*self._lanes.values(), *self._retired]

@@ -273,7 +273,7 @@ async def test_an_async_timeout_cancels_the_call_alone(study: Path) -> None:
     async with hosting(study, calling("study:many", study, concurrency=2, timeout=0.2)) as host:
         await host.run()
         outcome = await host.run("wait")
-        pid = host.runner._lanes["flow"]._workers[0]._process.pid  # type: ignore[attr-defined]
+        pid = next(iter(host.runner._lanes))._workers[0]._process.pid  # type: ignore[attr-defined]
         exited = await host.run("exit")
         assert alive(pid)
     assert outcome.cause == "timed out after 0.2s"
@@ -299,7 +299,7 @@ async def test_a_worker_runs_at_idle_priority_and_its_children_end_with_it(study
     async with hosting(study, calling("study:escape", study)) as host:
         pid = int((await host.run()).result or "")
         assert os.sched_getscheduler(pid) == os.SCHED_IDLE
-        worker = host.runner._lanes["flow"]._workers[0]._process.pid  # type: ignore[attr-defined]
+        worker = next(iter(host.runner._lanes))._workers[0]._process.pid  # type: ignore[attr-defined]
         os.kill(worker, signal.SIGKILL)
         await until_dead(pid)
 
