@@ -35,15 +35,14 @@ class Recorder:
         self._path = path
         self._clock = clock
         self._encoder = Encoder(Start(socket.gethostname(), settings), clock.monotonic())
-        self._lines: list[str] = [self._encoder.header]
+        self._lines: list[str] = []
         self._ended = False
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._append(f"{self._encoder.header}\n")
         except OSError as error:
             raise StorageError(
                 f"cannot record to {path}: {error.strerror}", hint="name a file that the daemon may write"
             ) from error
-        os.close(descriptor)
 
     def note(self, look: Look) -> None:
         """Remember a look; it is written soon."""
@@ -73,7 +72,7 @@ class Recorder:
                 self._end(f"it has {size:,} bytes")
 
     def _append(self, text: str) -> int:
-        with self._path.open("a", encoding="utf-8") as file:
+        with open(self._path, "a", encoding="utf-8", opener=_private) as file:
             file.write(text)
             return file.tell()
 
@@ -82,3 +81,7 @@ class Recorder:
             self._ended = True
             self._lines.clear()
             logger.error("recording to %s has ended: %s", self._path, why)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)

@@ -69,7 +69,8 @@ def test_every_command_of_the_readme_succeeds(daemon: Daemon) -> None:
     )
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert [command for command in commands() if f"$ {command}\n" not in finished.stdout] == ["buttermilkd &"]
+    unseen = [command for command in commands() if f"$ {command}\n" not in finished.stdout]
+    assert unseen == ["buttermilkd --record trace.jsonl &"]
 
 
 @pytest.mark.parametrize("text", blocks("toml"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from buttermilkd.reports import Hello, Snapshot, encode
 from tests.benchmarks.service import until
@@ -62,7 +63,7 @@ class Activity:
         self._writer.write(encode(Snapshot(self._seq, self._in_flight, 0, self._total, idle)))
 
     @web.middleware
-    async def count(self, request: web.Request, handler: web.Handler) -> web.StreamResponse:  # type: ignore[name-defined]
+    async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._in_flight += 1
         self._total += 1
         self._active_at = time.monotonic()  # noqa: TID251
@@ -70,8 +71,7 @@ class Activity:
             self._quiet = False
             self._say()
         try:
-            response: web.StreamResponse = await handler(request)
-            return response
+            return await handler(request)
         finally:
             self._in_flight -= 1
             self._active_at = time.monotonic()  # noqa: TID251

@@ -42,15 +42,23 @@ async def test_each_start_adds_a_run_to_the_file(
 def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path, clock: HandMovedClock) -> None:
     with pytest.raises(StorageError, match="Is a directory"):
         Recorder(tmp_path, RULES.written(), clock)
+    with pytest.raises(StorageError, match="No space left on device"):
+        Recorder(Path("/dev/full"), RULES.written(), clock)
 
 
 async def test_a_full_disk_ends_the_recording_and_nothing_else(
-    clock: HandMovedClock, caplog: pytest.LogCaptureFixture
+    recording: Callable[[], Recorder],
+    tmp_path: Path,
+    clock: HandMovedClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    recorder = Recorder(Path("/dev/full"), RULES.written(), clock)
+    recorder = recording()
+    (tmp_path / "trace.jsonl").unlink()
+    (tmp_path / "trace.jsonl").symlink_to("/dev/full")
+    recorder.note(look(clock))
     with caplog.at_level(logging.ERROR):
         await recorder.flush()
-    assert "recording to /dev/full has ended: No space left on device" in caplog.text
+    assert "trace.jsonl has ended: No space left on device" in caplog.text
     recorder.note(look(clock))
     await recorder.flush()
     assert caplog.text.count("has ended") == 1
