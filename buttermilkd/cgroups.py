@@ -50,17 +50,15 @@ def _session_nice(pid: int | str) -> int | None:
     return int(match[1]) if match and enabled else None
 
 
-def mount_point(mounts: Path = Path("/proc/self/mountinfo")) -> Path | None:
-    """Where the unified hierarchy is mounted, seen from its root; None where it is not."""
+def mount_points(mounts: Path = Path("/proc/self/mountinfo")) -> list[Path]:
+    """Where the unified hierarchy is mounted, seen from its root. Something else may have been mounted over it."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
-        return None
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        if after.startswith("cgroup2 ") and before.split(" ")[3] == "/":
-            return Path(before.split(" ")[4])
-    return None
+        return []
+    parts = [line.partition(" - ") for line in lines]
+    places = [before.split(" ") for before, _, after in parts if after.startswith("cgroup2 ")]
+    return [Path(place[4]) for place in places if place[3] == "/"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,9 @@ class Hierarchy:
 
     @classmethod
     def find(cls) -> "Hierarchy | None":
-        mount = mount_point()
+        """None where it is not to be seen."""
+        found = (mount for mount in mount_points() if (mount / "cgroup.controllers").exists())
+        mount = next(found, None)
         return None if mount is None else cls(mount)
 
     def group(self, path: str) -> Group:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from buttermilkd.cgroups import Group, Hierarchy, is_inside, membership, mount_point
+from buttermilkd.cgroups import Group, Hierarchy, is_inside, membership, mount_points
 from tests.parts import need
 
 UNIFIED = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -19,19 +19,19 @@ PART = "30 23 0:26 /docker/1 /sys/fs/cgroup ro - cgroup2 cgroup rw\n"
 @pytest.mark.parametrize(
     ("mounts", "found"),
     [
-        (UNIFIED, Path("/sys/fs/cgroup")),
-        (HYBRID, Path("/sys/fs/cgroup/unified")),
-        (PART, None),
-        ("30 23 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", None),
+        (UNIFIED, [Path("/sys/fs/cgroup")]),
+        (HYBRID, [Path("/sys/fs/cgroup/unified")]),
+        (PART, []),
+        ("30 23 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", []),
     ],
 )
 def test_the_unified_hierarchy_is_found_where_it_is_mounted_whole(
-    tmp_path: Path, mounts: str, found: Path | None
+    tmp_path: Path, mounts: str, found: list[Path]
 ) -> None:
     file = tmp_path / "mountinfo"
     file.write_text(mounts)
-    assert mount_point(file) == found
-    assert mount_point(tmp_path / "missing") is None
+    assert mount_points(file) == found
+    assert mount_points(tmp_path / "missing") == []
 
 
 def test_a_group_tells_what_its_files_say(tmp_path: Path) -> None:
