@@ -15,6 +15,7 @@ from buttermilkd.runner.launcher.processes import (
 )
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_LOOKS = 3
 
 
 class CpuUsage(Protocol):
@@ -73,14 +74,31 @@ class EstimatedUsage:
         if self._launcher is None:
             return None
         stands_still, self._ran = not (running or self._ran), running
-        top = None if stands_still else read_stat(self._launcher)
-        if top is not None:
-            below = descendants(read_stats(all_pids()), [self._launcher])
+        found = None if stands_still else _family(self._launcher)
+        if found is not None:
+            top, below = found
             used = sum(each.own_ticks + each.children_ticks for each in (top, *below)) / _TICKS
-            # What has just moved from a child to its parent may be missed in one look, hence the maximum.
+            # What moves from a child to its parent deeper down may be missed in one look, hence the maximum.
             self._current = max(self._current, used)
             self._sessions.lower(self._launcher, below)
         return self._ended + self._current
+
+
+def _family(launcher: int) -> tuple[Stat, list[Stat]] | None:
+    """The launcher and all below it; None where it is gone.
+
+    A child that is reaped during a look is in neither, or in both. Then it is looked again, but not for ever
+    where jobs end all the time.
+    """
+    top = read_stat(launcher)
+    for _ in range(_LOOKS):
+        if top is None:
+            return None
+        below = descendants(read_stats(all_pids()), [launcher])
+        before, top = top, read_stat(launcher)
+        if top is not None and top.children_ticks == before.children_ticks:
+            return top, below
+    return before, below
 
 
 class CountedUsage:
