@@ -87,10 +87,20 @@ def test_a_cpu_controller_of_version_1_that_divides_them_proves_nothing() -> Non
     assert proof(Membership(DAEMON, "/lxc", 0), Membership(WEB, "/lxc", 0)).proven
 
 
-def test_jobs_above_the_web_servers_group_and_web_servers_out_of_sight_prove_nothing() -> None:
+def test_jobs_above_the_web_servers_group_prove_nothing() -> None:
     weights = {"/system.slice": 100, WEB: 100}
     assert proof("/", WEB, weights).why == "jobs run above the web server's group /system.slice"
-    assert not proof(JOBS, Membership(None)).proven
+
+
+@pytest.mark.parametrize("jobs", [Membership(JOBS), Membership(JOBS, "/", 19)])
+def test_a_web_server_out_of_sight_proves_nothing_and_the_reason_says_so(jobs: Membership) -> None:
+    found = proof(jobs, Membership(None))
+    assert (found.proven, found.why) == (False, "where the web server runs is not to be seen")
+
+
+def test_a_machine_without_control_groups_of_version_2_says_so() -> None:
+    found = proof(Membership(None), Membership(None))
+    assert (found.proven, found.why) == (False, "control groups of version 2 are not to be seen")
 
 
 def test_a_web_server_above_the_jobs_group_is_protected_by_an_idle_one() -> None:

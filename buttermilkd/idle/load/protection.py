@@ -29,6 +29,8 @@ def protection(jobs: Membership, web: Iterable[Membership], weight: Weight) -> P
 
 
 def _against(jobs: Membership, server: Membership, weight: Weight) -> Protection:
+    if _is_somewhere(jobs) and not _is_somewhere(server):
+        return Protection(proven=False, why="where the web server runs is not to be seen")
     if jobs.v1_cpu is not None or server.v1_cpu is not None:
         if jobs.v1_cpu != server.v1_cpu:
             return Protection(proven=False, why="the CPU controller of control groups is version 1")
@@ -42,6 +44,10 @@ def _against(jobs: Membership, server: Membership, weight: Weight) -> Protection
         shared = _divided(jobs.group, weight)
         return _in_one_group(jobs, server, shared=shared[-1] if shared else "/")
     return _in_branches(ours, theirs, weight)
+
+
+def _is_somewhere(one: Membership) -> bool:
+    return one.group is not None or one.v1_cpu is not None
 
 
 def _divided(path: str, weight: Weight) -> list[str]:
