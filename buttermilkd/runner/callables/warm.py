@@ -203,8 +203,11 @@ class WarmWorker:
             self.terminate(now=now)
             return
         self._ask_back("cancel", mine)
-        if begun and self._stopping is None:
-            grace = min(self.flow.grace, 1.0) if now else self.flow.grace
+        if begun:
+            self._allow(min(self.flow.grace, 1.0) if now else self.flow.grace)
+
+    def _allow(self, grace: float) -> None:
+        if self._stopping is None:
             self._stopping = self._timers.after(grace, self._stop_overdue)
 
     def _stop_overdue(self) -> None:
@@ -228,8 +231,7 @@ class WarmWorker:
         call.attempt.timed_out = True
         if self._is_async:
             self._ask_back("cancel", [call.attempt.job.job_id])
-            if self._stopping is None:
-                self._stopping = self._timers.after(self.flow.grace, self._stop_overdue)
+            self._allow(self.flow.grace)
         else:
             self.terminate(now=False)
 
@@ -256,11 +258,9 @@ class WarmWorker:
             self._fail_all(died(end, self._process.last_errors))
         for job_id, call in list(self.handed.begun.items()):
             outside = intended or call.attempt.asked is not None or call.attempt.timed_out
+            killed = self._process.killed
             self._end(
-                job_id,
-                call.stopped(killed=self._process.killed)
-                if outside
-                else died(end, self._process.last_errors),
+                job_id, call.stopped(killed=killed) if outside else died(end, self._process.last_errors)
             )
         for job_id, call in list(self.handed.queued.items()):
             self._end(job_id, Outcome(call.attempt.asked or Ending.GIVEN_BACK))

@@ -42,6 +42,17 @@ class Request:
     channel: socket.socket | None = None
     """Becomes descriptor 3."""
 
+    def document(self, number: int) -> dict[str, object]:
+        """What the launcher is told, beside the descriptors; ``number`` is that of the process."""
+        return {
+            "number": number,
+            "arguments": self.arguments,
+            "directory": self.directory,
+            "environment": self.environment,
+            "files": self.files,
+            "stdin": self.stdin,
+        }
+
 
 class Spawner:
     """Starts processes through the launcher and reports each one's start and end exactly once, on the loop.
@@ -98,27 +109,8 @@ class Spawner:
         loop = asyncio.get_running_loop()
         channel = self._channel or self._start_launcher()
         self._numbers += 1
-        pipes: list[tuple[int, int]] = []
-        try:
-            pipes += [os.pipe2(os.O_CLOEXEC)]
-            pipes += [os.pipe2(os.O_CLOEXEC)]
-            document = {
-                "number": self._numbers,
-                "arguments": request.arguments,
-                "directory": request.directory,
-                "environment": request.environment,
-                "files": request.files,
-                "stdin": request.stdin,
-            }
-            extra = [os.dup(request.channel.fileno())] if request.channel else []
-        except OSError:
-            for read, written in pipes:
-                os.close(read)
-                os.close(written)
-            raise
-        outputs = tuple(
-            Output(read, each, calm=calm, loop=loop) for (read, _), each in zip(pipes, write, strict=True)
-        )
+        reads, fds = _descriptors(request.channel)
+        outputs = tuple(Output(fd, each, calm=calm, loop=loop) for fd, each in zip(reads, write, strict=True))
         process = Process(
             self._numbers,
             outputs,
@@ -132,8 +124,7 @@ class Spawner:
         if not self._unwatched:
             loop.call_later(_UNWATCHED_FOR, self._watch)
         self._unwatched.append(process)
-        fds = [*(written for _, written in pipes), *extra]
-        channel.send({"reap": self._take_reap(), "spawn": document}, fds)
+        channel.send({"reap": self._take_reap(), "spawn": request.document(self._numbers)}, fds)
         return process
 
     def _watch(self) -> None:
@@ -249,6 +240,26 @@ class Spawner:
             processes, self._processes = self._processes, {}
             for process in processes.values():
                 process.on_ended(Exit(problem="the daemon stopped"))
+
+
+def _descriptors(channel: socket.socket | None) -> tuple[list[int], list[int]]:
+    """Where to read standard output and standard error, and what becomes descriptors 1, 2 and perhaps 3.
+
+    Raises:
+        OSError: none are left; then none is open.
+    """
+    fds: list[int] = []
+    try:
+        for _ in range(2):
+            fds += os.pipe2(os.O_CLOEXEC)
+        if channel is not None:
+            fds.append(os.dup(channel.fileno()))
+    except OSError:
+        for fd in fds:
+            os.close(fd)
+        raise
+    output, written_output, errors, written_errors, *third = fds
+    return [output, errors], [written_output, written_errors, *third]
 
 
 async def _wait_for(child: subprocess.Popen[bytes]) -> None:
