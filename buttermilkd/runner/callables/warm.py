@@ -69,11 +69,7 @@ class WarmWorker:
         self._stopping: Timer | None = None
 
     def start(self, spawner: Spawner) -> None:
-        """Start the process.
-
-        Raises:
-            OSError: nothing can be started.
-        """
+        """Start the process, or raise an OSError where nothing can be started."""
         self._process.start(spawner)
 
     # Jobs
@@ -253,15 +249,13 @@ class WarmWorker:
         self.closing = True
         if self._stopping is not None:
             self._stopping.cancel()
+        by_itself = died(end, self._process.last_errors)
         if not intended and not self.ready:
             self.broken = True
-            self._fail_all(died(end, self._process.last_errors))
+            self._fail_all(by_itself)
         for job_id, call in list(self.handed.begun.items()):
             outside = intended or call.attempt.asked is not None or call.attempt.timed_out
-            killed = self._process.killed
-            self._end(
-                job_id, call.stopped(killed=killed) if outside else died(end, self._process.last_errors)
-            )
+            self._end(job_id, call.stopped(killed=self._process.killed) if outside else by_itself)
         for job_id, call in list(self.handed.queued.items()):
             self._end(job_id, Outcome(call.attempt.asked or Ending.GIVEN_BACK))
         self._gone(self)
