@@ -36,6 +36,9 @@ class Runner(Protocol):
 
     def executing(self) -> Iterable[Job]: ...
 
+    def suspended(self) -> Mapping[str, float]:
+        """Since when each of the suspended jobs has been so, in monotonic seconds."""
+
     def suspend(self, job_ids: Iterable[str]) -> None: ...
 
     def resume(self, job_ids: Iterable[str]) -> None: ...
@@ -55,7 +58,6 @@ class Suspension:
         self._clock = clock
         self._longest = longest
         self._actions = Actions(start=False)
-        self._since: dict[str, float] = {}
         self._evicted: set[str] = set()
         self._leaving: set[str] = set()
         self._news = Bell()
@@ -77,7 +79,7 @@ class Suspension:
     @property
     def suspended(self) -> Collection[str]:
         """Ids of the jobs that are suspended."""
-        return self._since.keys() & {job.job_id for job in self._runner.executing()}
+        return self._runner.suspended().keys()
 
     def carry_out(self, look: Look) -> None:
         """Do what this look asks for, before anything else can happen."""
@@ -100,20 +102,20 @@ class Suspension:
         self._news.ring()
 
     def _suspend(self, job_ids: list[str], look: Look) -> None:
-        new = [job_id for job_id in job_ids if job_id not in self._since]
+        before = self._runner.suspended()
+        new = [job_id for job_id in job_ids if job_id not in before]
         if new:
             self._runner.suspend(new)
-            self._since |= dict.fromkeys(new, self._clock.monotonic())
-            logger.info("suspended %d jobs: %s", len(new), look.verdict.sentence)
+            count = len(self._runner.suspended()) - len(before)
+            logger.info("suspended %d jobs: %s", count, look.verdict.sentence)
 
     def _resume(self, job_ids: list[str]) -> None:
-        back = [job_id for job_id in job_ids if job_id in self._since]
+        suspended = self._runner.suspended()
+        back = [job_id for job_id in job_ids if job_id in suspended]
         if back:
             self._runner.resume(back)
-            longest = self._clock.monotonic() - min(self._since[job_id] for job_id in back)
+            longest = self._clock.monotonic() - min(suspended[job_id] for job_id in back)
             logger.info("%d jobs go on after up to %.0f s", len(back), longest)
-        for job_id in back:
-            del self._since[job_id]
 
     # Giving back
 
@@ -122,7 +124,6 @@ class Suspension:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 seen = self._news.ring_count
-                self._forget_ended()
                 doomed = (self._evicted | self._overdue()) - self._leaving
                 self._evicted.clear()
                 if doomed:
@@ -144,15 +145,12 @@ class Suspension:
         finally:
             self._leaving -= job_ids
 
-    def _forget_ended(self) -> None:
-        executing = {job.job_id for job in self._runner.executing()}
-        self._since = {job_id: since for job_id, since in self._since.items() if job_id in executing}
-
     def _limits(self) -> dict[str, float]:
         """When each suspended job makes room, in monotonic seconds; those that never do are left out."""
         limits = {}
+        suspended = self._runner.suspended()
         for job in self._runner.executing():
-            since, flow = self._since.get(job.job_id), self._flows.get(job.flow)
+            since, flow = suspended.get(job.job_id), self._flows.get(job.flow)
             if since is None or flow is None:
                 continue
             if self._draining:

@@ -33,6 +33,11 @@ class Attempt:
     resumed_at: float | None = None
     """When its last suspension ended."""
 
+    @property
+    def is_ending(self) -> bool:
+        """It was told to stop: what it still does is its clean-up, which nothing may hold up."""
+        return self.asked is not None or self.timed_out
+
     def suspend(self, now: float) -> None:
         self.suspended_at = now if self.suspended_at is None else self.suspended_at
 

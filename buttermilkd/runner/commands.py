@@ -71,6 +71,8 @@ class CommandRun:
                 self.process.terminate(self._flow.grace)
 
     def suspend(self) -> None:
+        if self.attempt.is_ending:
+            return
         self.attempt.suspend(self._clock.monotonic())
         self._allowance.suspend()
         if self.process is not None:

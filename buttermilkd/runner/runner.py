@@ -258,7 +258,8 @@ class Runner:
     def suspend(self, job_ids: Iterable[str]) -> None:
         """Stop the processes of these jobs where they are; their timeouts stand still.
 
-        A worker is suspended only where all the jobs that it executes are meant.
+        A worker is suspended only where all the jobs that it executes are meant, and once none of them cleans
+        up. A command that was told to end is left to do so.
         """
         wanted = set(job_ids)
         for lane in self._lanes:
@@ -269,6 +270,14 @@ class Runner:
         wanted = set(job_ids)
         for lane in self._lanes:
             lane.resume(wanted)
+
+    def suspended(self) -> dict[str, float]:
+        """Since when each of the suspended jobs has been so, in monotonic seconds."""
+        return {
+            attempt.job.job_id: attempt.suspended_at
+            for attempt in self._lanes.attempts()
+            if attempt.suspended_at is not None
+        }
 
     def executing(self) -> list[Job]:
         """The jobs that execute, are suspended, or are about to begin: all but those that wait inside."""

@@ -43,6 +43,17 @@ class Terminal:
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )
 
+    @contextmanager
+    def running(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[Any]]:
+        """A command that is watched while it runs; the block's end is its own."""
+        environ = {**self.environ, **options.pop("environ", {})}
+        command = self.command(*arguments)
+        with subprocess.Popen(command, env=environ, cwd=self.folder, **options) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
     def json(self, *arguments: str, code: int = 0, stdin: str = "") -> Any:
         done = self.run(*arguments, "--json", stdin=stdin)
         assert done.returncode == code, done.stderr
@@ -51,14 +62,8 @@ class Terminal:
     def typed(self, *arguments: str, **environ: str) -> str:
         """What the command prints where all its streams are a terminal."""
         ours, theirs = pty.openpty()
-        with subprocess.Popen(
-            self.command(*arguments),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=self.folder,
-            env={**self.environ, "COLUMNS": "120", **environ},
-        ):
+        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        with self.running(*arguments, environ={"COLUMNS": "120", **environ}, **streams) as process:
             os.close(theirs)
             text = b""
             try:
@@ -66,6 +71,7 @@ class Terminal:
                     text += piece
             except OSError:
                 """Its end, as Linux tells it of a terminal."""
+            process.wait()
         os.close(ours)
         return text.decode()
 

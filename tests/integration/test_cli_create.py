@@ -119,9 +119,7 @@ def test_following_a_batch_outlives_a_restart_of_the_daemon(terminal: Terminal) 
 def test_an_interrupt_while_waiting_is_exit_code_130(terminal: Terminal) -> None:
     terminal.daemon.on("POST /v1/batches", CREATED)
     terminal.daemon.on(f"GET /v1/batches/{BATCH}", batch(), Hang())
-    with subprocess.Popen(
-        terminal.command("create", "f", "--wait"), env=terminal.environ, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with terminal.running("create", "f", "--wait", stderr=subprocess.PIPE, text=True) as process:
         terminal.daemon.hanging.wait()
         process.send_signal(signal.SIGINT)
         _, messages = process.communicate()

@@ -78,13 +78,8 @@ def test_what_makes_no_sense_together_is_refused(terminal: Terminal, arguments: 
 def test_watching_prints_a_line_for_each_change_and_stays_when_the_daemon_restarts(
     terminal: Terminal,
 ) -> None:
-    with subprocess.Popen(
-        terminal.command("idle", "--watch"),
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**terminal.environ, "PYTHONUNBUFFERED": "1"},
-        cwd=terminal.folder,
-    ) as watching:
+    piped = {"stdout": subprocess.PIPE, "text": True, "environ": {"PYTHONUNBUFFERED": "1"}}
+    with terminal.running("idle", "--watch", **piped) as watching:
         assert watching.stdout is not None
         assert "busy: other processes use 62 % of CPU" in watching.stdout.readline()
         terminal.daemon.on("GET /v1/idle", {**IDLE, "sentence": "busy: other processes use 70 % of CPU"})
@@ -98,14 +93,8 @@ def test_watching_prints_a_line_for_each_change_and_stays_when_the_daemon_restar
 
 def test_watching_on_a_terminal_redraws_in_its_place(terminal: Terminal) -> None:
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        terminal.command("idle", "--watch"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**terminal.environ, "COLUMNS": "120"},
-        cwd=terminal.folder,
-    ) as watching:
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with terminal.running("idle", "--watch", environ={"COLUMNS": "120"}, **streams) as watching:
         os.close(theirs)
         seen = read_until(ours, b"62 %")
         terminal.daemon.on("GET /v1/idle", {**IDLE, "sentence": "idle for 3 min: no request so far"})

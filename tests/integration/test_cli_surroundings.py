@@ -22,12 +22,8 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 def test_a_reader_that_has_seen_enough_is_no_error_to_speak_of(terminal: Terminal) -> None:
     line = json.dumps({"job_id": "x" * 1000}).encode() + b"\n"
     terminal.daemon.on(f"GET /v1/batches/{BATCH}/results", Answer([line] * 2000))
-    with subprocess.Popen(
-        terminal.command("results", BATCH),
-        env=terminal.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with terminal.running("results", BATCH, **piped) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.read(10)

@@ -2,17 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from buttermilkd.cgroups import Group
 from buttermilkd.jobs import Ending
 from tests.integration.job_groups import job_group
 from tests.integration.runner_host import (
-    Flow,
     Host,
     alive,
     hosting,
@@ -22,35 +17,10 @@ from tests.integration.runner_host import (
     until,
     until_dead,
 )
+from tests.integration.stillness import until_still, used
 
 TREE = "sh -c 'sh -c \"echo \\$\\$; while :; do :; done\"; true' & setsid sh -c 'echo $$; while :; do :; done' & wait"
 """A tree of depth 3, one branch of which has left the process group; prints the pids of both leaves."""
-
-
-@pytest.fixture(params=["freezer", "signals"])
-def groups(request: pytest.FixtureRequest) -> Iterator[Group | None]:
-    """The control group for jobs, or None where they have none."""
-    if request.param == "signals":
-        yield None
-    else:
-        with job_group() as group:
-            yield group
-
-
-def used(pid: int) -> int:
-    """CPU time of a process, in clock ticks."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
-
-
-async def stands_still(pid: int) -> bool:
-    """Whether a process that burns uses no CPU while another one is seen to use some."""
-    before = used(pid)
-    other = await asyncio.create_subprocess_exec("sh", "-c", "while :; do :; done")
-    await until(lambda: used(other.pid) >= 10)
-    other.kill()
-    await other.wait()
-    return used(pid) == before
 
 
 async def pids_of(host: Host, job_id: str, count: int) -> list[int]:
@@ -72,11 +42,6 @@ async def test_a_whole_tree_stands_still_and_goes_on(tmp_path: Path, groups: Gro
         await until(lambda: all(used(pid) > at for pid, at in zip(leaves, before, strict=True)))
         await host.runner.stop([job_id], Ending.CANCELLED)
         await until_dead(*leaves)
-
-
-async def until_still(pid: int) -> None:
-    while not await stands_still(pid):
-        pass
 
 
 async def test_other_jobs_go_on(tmp_path: Path, groups: Group | None) -> None:
@@ -133,6 +98,23 @@ async def test_a_suspended_job_can_be_cancelled_and_may_still_clean_up(
     assert outcome.log.endswith(b"bye\n")
 
 
+async def test_a_job_that_cleans_up_is_not_suspended_in_the_midst_of_it(
+    tmp_path: Path, groups: Group | None
+) -> None:
+    script = (
+        "trap 'echo tidying; sleep 0.5; echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
+    )
+    async with hosting(tmp_path, shell(script, grace=10), groups=groups) as host:
+        job_id = host.start()
+        await host.until_printed(job_id, b"ready")
+        stopping = asyncio.ensure_future(host.runner.stop([job_id], Ending.CANCELLED))
+        await host.until_printed(job_id, b"tidying")
+        host.runner.suspend([job_id])
+        await stopping
+        assert host.outcomes[job_id].log.endswith(b"tidied\n")
+        assert not host.outcomes[job_id].killed
+
+
 async def test_a_suspended_job_that_does_not_listen_is_killed(tmp_path: Path, groups: Group | None) -> None:
     script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     async with hosting(tmp_path, shell(script, grace=0.1), groups=groups) as host:
@@ -152,55 +134,6 @@ async def test_suspended_jobs_do_not_keep_the_runner_from_ending(
         host.runner.suspend([job_id])
     assert not any(alive(pid) for pid in leaves)
     assert host.outcomes[job_id].ending is Ending.GIVEN_BACK
-
-
-COUNTING = """
-import os, time
-def count(job):
-    print(os.getpid(), flush=True)
-    while True:
-        sum(range(1000))
-async def wait(job):
-    import asyncio
-    print(os.getpid(), flush=True)
-    while not os.path.exists(job.record_id):
-        await asyncio.sleep(0.005)
-"""
-
-
-def callable_flow(folder: Path, name: str, **settings: Any) -> Flow:
-    (folder / "counting.py").write_text(COUNTING)
-    return Flow(entrypoint=f"counting:{name}", directory=folder, **settings)
-
-
-async def test_a_worker_stands_still_and_goes_on(tmp_path: Path, groups: Group | None) -> None:
-    async with hosting(tmp_path, callable_flow(tmp_path, "count"), groups=groups) as host:
-        job_id = host.start()
-        await until(host.runner.running)
-        pid = host.runner.running()[0].pid
-        assert pid is not None
-        host.runner.suspend([job_id])
-        await until_still(pid)
-        assert host.runner.running()[0].suspended_at is not None
-        host.runner.resume([job_id])
-        before = used(pid)
-        await until(lambda: used(pid) > before)
-        assert host.runner.running()[0].suspended_at is None
-
-
-async def test_calls_in_one_worker_are_suspended_together(tmp_path: Path, groups: Group | None) -> None:
-    flow = callable_flow(tmp_path, "wait", concurrency=2)
-    async with hosting(tmp_path, flow, groups=groups) as host:
-        paths = [tmp_path / "one", tmp_path / "two"]
-        jobs = [host.start(str(path)) for path in paths]
-        await until(lambda: len(host.runner.running()) == 2)
-        host.runner.suspend(jobs)
-        for path in paths:
-            path.touch()
-        await asyncio.sleep(0.2)
-        assert not host.outcomes
-        host.runner.resume(jobs)
-        assert [(await host.end_of(job_id)).ending for job_id in jobs] == [Ending.COMPLETED] * 2
 
 
 async def test_what_fails_soon_after_a_suspension_is_marked_as_disturbed(

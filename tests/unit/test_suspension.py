@@ -32,7 +32,9 @@ class Flow:
 class RecordingRunner:
     """Its jobs never end by themselves."""
 
+    clock: HandMovedClock
     jobs: list[Job] = field(default_factory=list)
+    still: dict[str, float] = field(default_factory=dict)
     told: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def executing(self) -> list[Job]:
@@ -40,9 +42,15 @@ class RecordingRunner:
 
     def suspend(self, job_ids: Iterable[str]) -> None:
         self.told.append(("suspend", sorted(job_ids)))
+        self.still |= dict.fromkeys(self.told[-1][1], self.clock.monotonic())
 
     def resume(self, job_ids: Iterable[str]) -> None:
         self.told.append(("resume", sorted(job_ids)))
+        for job_id in self.told[-1][1]:
+            del self.still[job_id]
+
+    def suspended(self) -> dict[str, float]:
+        return dict(self.still)
 
     def recall(self) -> None:
         self.told.append(("recall", []))
@@ -53,6 +61,7 @@ class RecordingRunner:
         self.told.append(("give back", gone))
         await asyncio.sleep(0)
         self.jobs = [job for job in self.jobs if job.job_id not in gone]
+        self.still = {job_id: since for job_id, since in self.still.items() if job_id not in gone}
 
 
 FLOWS = {
@@ -70,7 +79,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.clock = HandMovedClock()
-        self.runner = RecordingRunner()
+        self.runner = RecordingRunner(self.clock)
         self.suspension = Suspension(self.runner, FLOWS, self.clock, longest=LONGEST)
 
     def run(self, *flows: str) -> None:

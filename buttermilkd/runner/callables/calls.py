@@ -6,7 +6,7 @@ from typing import Any
 from buttermilkd.jobs import Ending, Outcome
 from buttermilkd.runner.attempt import Allowance, Attempt, cause_of, timed_out
 from buttermilkd.runner.launcher.process import Exit, signal_name
-from buttermilkd.runner.timers import Timers
+from buttermilkd.runner.timers import Timer, Timers
 
 _QUEUED_SECONDS = 0.005
 """How much predicted work may be queued in a worker, so that it never waits for the daemon."""
@@ -24,7 +24,38 @@ class Call:
         self.allowance = Allowance(timers, timeout, lambda: time_is_up(self))
         self.printed = b""
         """What it had printed when the worker was last asked."""
+        self._timers = timers
         self._timeout = timeout or 0.0
+        self._grace: Timer | None = None
+
+    def begin(self, now: float, pid: int | None) -> None:
+        """Its time runs from here; ``now`` is wall-clock time."""
+        self.attempt.started_at = now
+        self.attempt.pid = pid
+        self.allowance.start()
+
+    def suspend(self, now: float) -> None:
+        """Its time stands still; ``now`` is monotonic, here and below."""
+        self.attempt.suspend(now)
+        self.allowance.suspend()
+
+    def resume(self, now: float) -> None:
+        self.attempt.resume(now)
+        self.allowance.resume(started=self.attempt.started_at is not None)
+
+    def allow(self, grace: float, overdue: Callable[[], None]) -> None:
+        """It was told to stop: ``overdue`` is called in ``grace`` seconds, or when an earlier call has said so."""
+        if self._grace is not None:
+            if self._timers.left(self._grace) <= grace:
+                return
+            self._grace.cancel()
+        self._grace = self._timers.after(grace, overdue)
+
+    def has_ended(self) -> None:
+        """Nothing of it is waited for any more."""
+        self.allowance.cancel()
+        if self._grace is not None:
+            self._grace.cancel()
 
     def stopped(self, *, log: bytes = b"", killed: bool = False) -> Outcome:
         """Its outcome where it was ended from outside."""

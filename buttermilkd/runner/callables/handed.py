@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+from buttermilkd.clock import Clock
 from buttermilkd.runner.callables.calls import Call, Pace
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.launcher.spawner import Request
@@ -17,14 +18,19 @@ class Handed:
     Each job that it may be executing holds one of the host's slots.
     """
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, clock: Clock) -> None:
         self.width = 1
         """How many calls the worker executes at once; 1 until it has said that its callable is async."""
         self.executing = 0
         self.begun: dict[str, Call] = {}
         self.queued: dict[str, Call] = {}
         self.pace = Pace()
+        self.suspended = False
+        """All of them are to stand still, also those that the worker might begin meanwhile."""
         self._slots = slots
+        self._clock = clock
+        self._is_ready = False
+        self._pid: int | None = None
 
     def __len__(self) -> int:
         return len(self.begun) + len(self.queued)
@@ -44,10 +50,18 @@ class Handed:
     def find(self, job_id: str) -> Call | None:
         return self.begun.get(job_id) or self.queued.get(job_id)
 
-    def add(self, call: Call) -> list[Call]:
-        """Queue a job; returns what has begun by that."""
+    @property
+    def is_ending_any(self) -> bool:
+        """Whether any that has begun was told to stop."""
+        return any(call.attempt.is_ending for call in self.begun.values())
+
+    def all(self) -> list[Call]:
+        return [*self.begun.values(), *self.queued.values()]
+
+    def add(self, call: Call) -> None:
+        """Queue a job, which may begin by that."""
         self.queued[call.attempt.job.job_id] = call
-        return self.promote()
+        self.promote()
 
     def remove(self, job_id: str) -> Call:
         """Take out a job that has ended. The next in line is promoted by a call of its own.
@@ -59,20 +73,36 @@ class Handed:
         self._account()
         return call
 
-    def promote(self) -> list[Call]:
-        """What has begun since there was room for it."""
-        promoted = []
+    def promote(self) -> None:
+        """Take for begun what there is room for."""
         while self.queued and len(self.begun) < self.width:
             job_id = next(iter(self.queued))
             self.begun[job_id] = self.queued.pop(job_id)
-            promoted.append(self.begun[job_id])
+            self._begin(self.begun[job_id])
         self._account()
-        return promoted
 
-    def widen(self, width: int) -> None:
-        """The worker executes so many at once."""
+    def ready(self, width: int, pid: int | None) -> None:
+        """The worker executes so many at once, from now on."""
+        self._is_ready, self._pid = True, pid
         self.width = width
+        for call in self.begun.values():
+            self._begin(call)
         self.promote()
+
+    def _begin(self, call: Call) -> None:
+        if self._is_ready and call.attempt.started_at is None:
+            call.begin(self._clock.now(), self._pid)
+
+    def suspend(self) -> None:
+        """Let the time of all of them stand still."""
+        self.suspended = True
+        for call in self.all():
+            call.suspend(self._clock.monotonic())
+
+    def resume(self) -> None:
+        self.suspended = False
+        for call in self.all():
+            call.resume(self._clock.monotonic())
 
     def _account(self) -> None:
         executing = min(len(self), self.width)

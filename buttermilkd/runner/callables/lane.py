@@ -170,11 +170,7 @@ class CallableLane:
         self._changed()
 
     def attempts(self) -> list[Attempt]:
-        return [
-            call.attempt
-            for worker in self._workers
-            for call in (*worker.handed.begun.values(), *worker.handed.queued.values())
-        ]
+        return [call.attempt for worker in self._workers for call in worker.handed.all()]
 
     def log(self, job_id: str) -> bytes:
         return b"".join(worker.log(job_id) or b"" for worker in self._workers)

@@ -16,7 +16,7 @@ from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.launcher.process import Exit
 from buttermilkd.runner.launcher.spawner import Spawner
 from buttermilkd.runner.slots import Slots
-from buttermilkd.runner.timers import Timer, Timers
+from buttermilkd.runner.timers import Timers
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +40,13 @@ class WarmWorker:
         fail: Callable[[Exception], None],
     ) -> None:
         self.flow = flow
-        self.handed = Handed(slots)
+        self.handed = Handed(slots, clock)
         self.ready = False
         self.closing = False
         """It gets no more jobs."""
         self.broken = False
         """It ended before it could take a job."""
-        self.suspended = False
         self._timers = timers
-        self._clock = clock
         self._ended = ended
         self._changed = changed
         self._gone = gone
@@ -66,7 +64,8 @@ class WarmWorker:
         )
         self._unsent: list[Mapping[str, Any]] = []
         self._recalls = 0
-        self._stopping: Timer | None = None
+        """Answers that are due to what was asked back."""
+        self._waited_for_recall = False
 
     def start(self, spawner: Spawner) -> None:
         """Start the process, or raise an OSError where nothing can be started."""
@@ -76,7 +75,7 @@ class WarmWorker:
 
     @property
     def accepts(self) -> bool:
-        return not (self.closing or self.suspended)
+        return not (self.closing or self.handed.suspended)
 
     def give(self, attempt: Attempt) -> None:
         """Hand a job over; all of one turn of the loop travel together."""
@@ -84,27 +83,19 @@ class WarmWorker:
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._send_jobs)
         self._unsent.append(document(attempt.job))
-        for begun in self.handed.add(call):
-            self._stamp(begun)
+        self.handed.add(call)
 
     def _send_jobs(self) -> None:
         jobs, self._unsent = self._unsent, []
         if jobs:
             self._process.send({"jobs": jobs})
 
-    def _stamp(self, call: Call) -> None:
-        """Its time runs from here, once the worker is ready."""
-        if self.ready and call.attempt.started_at is None:
-            call.attempt.started_at = self._clock.now()
-            call.attempt.pid = self._process.pid
-            call.allowance.start()
-
     def _end(self, job_id: str, outcome: Outcome) -> None:
         call = self.handed.remove(job_id)
-        call.allowance.cancel()
+        call.has_ended()
         if not self.closing:
-            for begun in self.handed.promote():
-                self._stamp(begun)
+            self.handed.promote()
+        self._hold()
         self._ended(call.attempt, outcome)
 
     def _heard(self, message: dict[str, Any]) -> None:
@@ -132,9 +123,7 @@ class WarmWorker:
         self.ready = True
         self._process.is_ready()
         self._is_async = is_async
-        self.handed.widen(self._calls_at_once if is_async else 1)
-        for call in self.handed.begun.values():
-            self._stamp(call)
+        self.handed.ready(self._calls_at_once if is_async else 1, self._process.pid)
 
     def _dropped(self, job_ids: list[str]) -> None:
         """The answer to a recall or a cancel: these will not be begun."""
@@ -142,10 +131,9 @@ class WarmWorker:
         for job_id in job_ids:
             if call := self.handed.find(job_id):
                 self._end(job_id, Outcome(call.attempt.asked or Ending.GIVEN_BACK))
-        if not self._is_async and any(call.attempt.asked for call in self.handed.begun.values()):
+        if not self._is_async and self.handed.is_ending_any:
             self.terminate(now=False)  # begun after all, and a call on the main thread cannot be cancelled
-        if self.suspended and not self._recalls:
-            self._freeze()
+        self._hold()
 
     def _answered(self, message: dict[str, Any]) -> None:
         job_id = message["id"]
@@ -199,17 +187,12 @@ class WarmWorker:
             self.terminate(now=now)
             return
         self._ask_back("cancel", mine)
-        if begun:
-            self._allow(min(self.flow.grace, 1.0) if now else self.flow.grace)
+        for job_id in begun:
+            self._allow(self.handed.begun[job_id], min(self.flow.grace, 1.0) if now else self.flow.grace)
 
-    def _allow(self, grace: float) -> None:
-        if self._stopping is None:
-            self._stopping = self._timers.after(grace, self._stop_overdue)
-
-    def _stop_overdue(self) -> None:
-        self._stopping = None
-        if any(call.attempt.asked or call.attempt.timed_out for call in self.handed.begun.values()):
-            self.kill()
+    def _allow(self, call: Call, grace: float) -> None:
+        """Kill the worker where this call has not ended by then."""
+        call.allow(grace, self.kill)
 
     def recall(self) -> None:
         """Ask for the jobs that it has not begun; what it drops is given back."""
@@ -219,15 +202,15 @@ class WarmWorker:
     def _ask_back(self, how: str, job_ids: list[str]) -> None:
         self._send_jobs()
         self._recalls += 1
-        if self.suspended:
-            self._process.resume(ready=self.ready)  # until it has answered
+        self._waited_for_recall = False
+        self._hold()
         self._process.send({how: job_ids})
 
     def _time_is_up(self, call: Call) -> None:
         call.attempt.timed_out = True
         if self._is_async:
             self._ask_back("cancel", [call.attempt.job.job_id])
-            self._allow(self.flow.grace)
+            self._allow(call, self.flow.grace)
         else:
             self.terminate(now=False)
 
@@ -247,8 +230,6 @@ class WarmWorker:
     def _process_ended(self, end: Exit) -> None:
         intended = self.closing
         self.closing = True
-        if self._stopping is not None:
-            self._stopping.cancel()
         by_itself = died(end, self._process.last_errors)
         if not intended and not self.ready:
             self.broken = True
@@ -264,30 +245,36 @@ class WarmWorker:
 
     def suspend(self, job_ids: set[str]) -> None:
         """Stop it where it is, where every job that it executes is meant."""
-        if self.suspended or not self.handed.begun or not self.handed.begun.keys() <= job_ids:
+        if self.handed.suspended or not self.handed.begun or not self.handed.begun.keys() <= job_ids:
             return
-        self.suspended = True
-        for call in self.handed.begun.values():
-            call.attempt.suspend(self._clock.monotonic())
-            call.allowance.suspend()
+        self.handed.suspend()
         if self._recalls:
-            self._timers.after(_RECALL_PATIENCE, self._freeze)
-        else:
-            self._freeze()
+            self._timers.after(_RECALL_PATIENCE, self._recall_is_overdue)
+        self._hold()
 
-    def _freeze(self) -> None:
-        if self.suspended:
-            self._process.suspend()
+    def _recall_is_overdue(self) -> None:
+        self._waited_for_recall = True
+        self._hold()
 
     def resume(self, job_ids: set[str]) -> None:
-        """Let it go on, where any job that it executes is meant."""
-        if not self.suspended or not self.handed.begun.keys() & job_ids:
-            return
-        self.suspended = False
-        for call in self.handed.begun.values():
-            call.attempt.resume(self._clock.monotonic())
-            call.allowance.resume(started=call.attempt.started_at is not None)
-        self._process.resume(ready=self.ready)
+        """Let it go on, where any of its jobs is meant."""
+        if self.handed.suspended and not job_ids.isdisjoint(self.handed.ids()):
+            self.handed.resume()
+            self._hold()
+
+    def _hold(self) -> None:
+        """Stop the process or let it go on, whichever is right for what it has now.
+
+        It goes on while it has something to say that is waited for, and while a call that was told to stop
+        cleans up; and for good when there is nothing left to suspend.
+        """
+        if not self.handed:
+            self.handed.resume()
+        is_due = bool(self._recalls) and not self._waited_for_recall
+        if self.handed.suspended and not (is_due or self.closing or self.handed.is_ending_any):
+            self._process.suspend()
+        else:
+            self._process.resume(ready=self.ready)
 
     def log(self, job_id: str) -> bytes | None:
         """What a job had printed when it was last asked; asks again."""

@@ -50,6 +50,7 @@ class WorkerProcess:
         self._process: Process | None = None
         self._lines: LineChannel | None = None
         self._noise = Noise(flow.name)
+        self._suspended = False
 
     def start(self, spawner: Spawner) -> None:
         """Raises OSError: nothing can be started."""
@@ -115,14 +116,16 @@ class WorkerProcess:
 
     def suspend(self) -> None:
         """Stop it where it is; its time to start stands still."""
-        self._start.suspend()
-        if self._process is not None:
+        if self._process is not None and not self._suspended:
+            self._suspended = True
+            self._start.suspend()
             self._process.suspend()
 
     def resume(self, *, ready: bool) -> None:
         """Let it go on."""
-        self._start.resume(started=not ready)
-        if self._process is not None:
+        if self._process is not None and self._suspended:
+            self._suspended = False
+            self._start.resume(started=not ready)
             self._process.resume()
 
     def _process_ended(self, end: Exit) -> None:
