@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from buttermilkd import places
 from buttermilkd.config import locate
 from buttermilkd.config.layers import Merged, environment_layers, file_layer, flag_layers, misconfigured
 from buttermilkd.config.lines import KeyPath
@@ -28,7 +29,7 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     *,
     flag: str = "--set",
-    system: locate.Places = locate.SYSTEM,
+    system: places.Places = places.SYSTEM,
 ) -> Settings:
     """The settings of files, environment and flags; later ones count over earlier ones, tables merge.
 
@@ -60,16 +61,16 @@ def load(
     return _checked(merged)
 
 
-def _complete(merged: Merged, environ: Mapping[str, str], system: locate.Places) -> None:
+def _complete(merged: Merged, environ: Mapping[str, str], system: places.Places) -> None:
     """Set what a table does not say and its surroundings do; make paths absolute."""
     for pattern in _PATHS:
         _anchor(merged, merged.document, pattern, ())
     daemon = merged.document.setdefault("daemon", {})
     if isinstance(daemon, dict):
-        usual = locate.state_dir(environ, system=system)
+        usual = places.state_dir(environ, system=system)
         state = daemon.setdefault("state_dir", str(usual))
         base = Path(state) if isinstance(state, str) else usual
-        daemon.setdefault("runtime_dir", str(locate.runtime_dir(environ, base, system=system)))
+        daemon.setdefault("runtime_dir", str(places.runtime_dir(environ, base, system=system)))
     project = environ.get("GOOGLE_CLOUD_PROJECT")
     pubsub = merged.document.setdefault("pubsub", {})
     if project and isinstance(pubsub, dict):

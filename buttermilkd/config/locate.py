@@ -1,27 +1,12 @@
-"""Where the configuration, the state and the sockets are. Cheap to import, for the command line."""
+"""Where the configuration is, and what it says of places. Cheap to import, for the command line."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from buttermilkd.config.layers import Merged, environment_layers, file_layer, misconfigured
 from buttermilkd.errors import MisconfiguredError
-
-CONTROL_SOCKET = "control.sock"
-ACTIVITY_SOCKET = "activity.sock"
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where an installation for the whole machine keeps things."""
-
-    config: Path = Path("/etc/buttermilkd/buttermilkd.toml")
-    state: Path = Path("/var/lib/buttermilkd")
-    runtime: Path = Path("/run/buttermilkd")
-
-
-SYSTEM = Places()
+from buttermilkd.places import CONTROL_SOCKET, SYSTEM, Places, runtime_dir, state_dir, xdg
 
 
 def find_config(explicit: Path | None, environ: Mapping[str, str], *, system: Places = SYSTEM) -> Path | None:
@@ -43,7 +28,7 @@ def find_config(explicit: Path | None, environ: Mapping[str, str], *, system: Pl
                 hint="give the path of an existing TOML file, or leave it out: the defaults need no file",
             )
         return named
-    users = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "buttermilkd/buttermilkd.toml"
+    users = xdg(environ, "XDG_CONFIG_HOME", ".config") / "buttermilkd/buttermilkd.toml"
     return next((file for file in (system.config, users) if os.path.exists(file)), None)  # noqa: PTH110
 
 
@@ -63,29 +48,6 @@ def config_files(main: Path | None) -> list[Path]:
     except OSError as error:
         raise misconfigured([f"{folder}: cannot be read: {error.strerror}"]) from error
     return [main, *more]
-
-
-def state_dir(environ: Mapping[str, str], *, uid: int | None = None, system: Places = SYSTEM) -> Path:
-    """Where the ledger is, unless ``daemon.state_dir`` says so; ``uid`` is the process's own by default."""
-    given = environ.get("STATE_DIRECTORY", "").split(":")[0]
-    if given:
-        return Path(given)
-    if _is_root(uid):
-        return system.state
-    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "buttermilkd"
-
-
-def runtime_dir(
-    environ: Mapping[str, str], state: Path, *, uid: int | None = None, system: Places = SYSTEM
-) -> Path:
-    """Where the sockets are, unless ``daemon.runtime_dir`` says so; ``state`` is the state directory."""
-    given = environ.get("BUTTERMILKD_RUNTIME_DIR") or environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    if given:
-        return Path(given)
-    if _is_root(uid):
-        return system.runtime
-    users = environ.get("XDG_RUNTIME_DIR", "")
-    return Path(users) / "buttermilkd" if users.startswith("/") else state / "run"
 
 
 def control_socket(
@@ -158,14 +120,3 @@ def _configured(config: Path | None, environ: Mapping[str, str], system: Places)
 def _is_named(config: Path | None, environ: Mapping[str, str]) -> bool:
     """Whether somebody chose the configuration, in contrast to one that is found."""
     return bool(config or environ.get("BUTTERMILKD_CONFIG"))
-
-
-def _is_root(uid: int | None) -> bool:
-    return (os.geteuid() if uid is None else uid) == 0
-
-
-def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    """A base directory of the user's; one that is not absolute is ignored, as its specification wants."""
-    base = environ.get(variable, "")
-    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - never raises
-    return Path(base) if base.startswith("/") else Path(home, below_home)

@@ -62,9 +62,9 @@ class DaemonSettings(_Table):
     concurrency: Annotated[int, whole(1, 1024, 2)] = 2
     """Jobs at once on this host."""
     state_dir: FilePath
-    """Holds the ledger. ``load`` takes it from ``locate.state_dir`` where it is not set."""
+    """Holds the ledger. ``load`` takes it from ``places.state_dir`` where it is not set."""
     runtime_dir: FilePath
-    """Holds the sockets. ``load`` takes it from ``locate.runtime_dir`` where it is not set."""
+    """Holds the sockets. ``load`` takes it from ``places.runtime_dir`` where it is not set."""
     drain_timeout: Duration = duration("60s")
     """Seconds that running jobs get to end when the daemon stops."""
     max_interruptions: Annotated[int, whole(1, 1000, 10)] = 10

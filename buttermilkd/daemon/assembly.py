@@ -27,6 +27,7 @@ from buttermilkd.idle.history import History
 from buttermilkd.idle.load.machine import Machine
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.ledger import Ledger
+from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
@@ -37,9 +38,6 @@ from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import EVERYTHING
 
 logger = logging.getLogger(__name__)
-
-CONTROL_SOCKET = "control.sock"
-ACTIVITY_SOCKET = "activity.sock"
 
 
 @dataclass(frozen=True, slots=True)

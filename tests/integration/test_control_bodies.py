@@ -14,6 +14,7 @@ from buttermilkd.clock import SystemClock
 from buttermilkd.config.load import load
 from buttermilkd.daemon import assembly
 from buttermilkd.messages import NDJSON, PROBLEM
+from buttermilkd.places import CONTROL_SOCKET
 from tests.unmoved import UNMOVED
 
 CONFIG = f"""
@@ -35,7 +36,7 @@ async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[aiohtt
     configured = load(folder / "b.toml", {})
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(assembly.opened(configured, SystemClock()))
-        path = services.settings.daemon.runtime_dir / assembly.CONTROL_SOCKET
+        path = services.settings.daemon.runtime_dir / CONTROL_SOCKET
         connector = aiohttp.UnixConnector(str(path))
         yield await stack.enter_async_context(
             aiohttp.ClientSession("http://buttermilkd", connector=connector)

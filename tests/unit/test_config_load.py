@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from buttermilkd.config.load import load
-from buttermilkd.config.locate import Places
 from buttermilkd.config.settings import FlowSettings, Settings
+from buttermilkd.places import Places
 
 FLOW = '[flows.x]\ncommand = ["work", "{record_id}"]\n'
 

@@ -6,16 +6,9 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.config.load import load
-from buttermilkd.config.locate import (
-    Places,
-    config_files,
-    configured_state_dir,
-    control_socket,
-    find_config,
-    runtime_dir,
-    state_dir,
-)
+from buttermilkd.config.locate import config_files, configured_state_dir, control_socket, find_config
 from buttermilkd.errors import MisconfiguredError
+from buttermilkd.places import Places, activity_socket, runtime_dir, state_dir
 
 USER = 1000
 ROOT = 0
@@ -192,3 +185,20 @@ def test_finding_things_imports_nothing_heavy() -> None:
         text=True,
     )
     assert done.stdout.split() == []
+
+
+def test_where_a_web_server_reports_to(tmp_path: Path, system: Places, environ: dict[str, str]) -> None:
+    def found(explicit: str | None = None, uid: int = USER) -> Path:
+        return activity_socket(explicit, environ, uid=uid, system=system)
+
+    environ["RUNTIME_DIRECTORY"] = "/run/the-web-servers-own"
+    assert found() == tmp_path / "home/.local/state/buttermilkd/run/activity.sock"
+    assert found(uid=ROOT) == system.runtime / "activity.sock"
+    system.runtime.mkdir()
+    (system.runtime / "activity.sock").touch()
+    assert found() == system.runtime / "activity.sock"
+    environ["BUTTERMILKD_RUNTIME_DIR"] = "/run/chosen"
+    assert found() == Path("/run/chosen/activity.sock")
+    environ["BUTTERMILKD_ACTIVITY_SOCKET"] = "/run/named.sock"
+    assert found() == Path("/run/named.sock")
+    assert found("/run/explicit.sock") == Path("/run/explicit.sock")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.config.load import load
-from buttermilkd.config.locate import Places
 from buttermilkd.errors import Exit, MisconfiguredError
+from buttermilkd.places import Places
 
 
 def problems(

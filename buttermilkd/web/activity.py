@@ -1,0 +1,110 @@
+"""What the users of one application do in this process, counted as requests and websockets come and go."""
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+
+class Bell:
+    """Wakes who tells of the counts, when it wants to be woken."""
+
+    __slots__ = ("at_begin", "at_end", "ring")
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.at_begin = True
+        """Ring when something begins: nothing has been going on."""
+        self.at_end = False
+        """Ring when the last request ends."""
+        self.ring = ring
+
+    def mute(self) -> None:
+        self.at_begin = self.at_end = False
+
+
+class Activity:
+    """Counts for one thread, such as that of an event loop. Every call takes a fraction of a microsecond.
+
+    The order matters where a count is changed and the bell looked at: the one who tells does both the other
+    way round, so that one of the two always sees the other.
+    """
+
+    __slots__ = ("_bell", "active_at", "requests", "total", "websockets")
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing is going on, and nothing has been."""
+        self.requests = 0
+        """In flight."""
+        self.websockets = 0
+        """Open."""
+        self.total = 0
+        """Requests and websockets so far."""
+        self.active_at = monotonic()
+        """When users did something last: a request's end, a websocket's opening or message."""
+
+    def begin(self) -> None:
+        """A request has begun."""
+        self.requests += 1
+        self.total += 1
+        if self._bell.at_begin:
+            self._bell.ring()
+
+    def end(self) -> None:
+        """It has ended, with everything that belongs to it."""
+        self.active_at = monotonic()
+        if self.requests:  # not where a process was forked in the midst of a request: it counts its own
+            self.requests -= 1
+        if self._bell.at_end and not self.requests:
+            self._bell.ring()
+
+    def opened(self) -> None:
+        """A websocket was opened."""
+        self.websockets += 1
+        self.total += 1
+        self.touch()
+
+    def closed(self) -> None:
+        """It was closed, by whomever: that is no activity of its user."""
+        if self.websockets:
+            self.websockets -= 1
+        if self._bell.at_begin:
+            self._bell.ring()
+
+    def touch(self) -> None:
+        """A user did something else, such as sending a message over a websocket."""
+        self.active_at = monotonic()
+        if self._bell.at_begin:
+            self._bell.ring()
+
+
+class SharedActivity(Activity):
+    """Counts for several threads."""
+
+    __slots__ = ("_lock",)
+
+    def reset(self) -> None:
+        self._lock = threading.Lock()  # after a fork, nobody would ever release the old one
+        super().reset()
+
+    def begin(self) -> None:
+        with self._lock:
+            super().begin()
+
+    def end(self) -> None:
+        with self._lock:
+            super().end()
+
+    def opened(self) -> None:
+        with self._lock:
+            super().opened()
+
+    def closed(self) -> None:
+        with self._lock:
+            super().closed()
+
+    def touch(self) -> None:
+        with self._lock:
+            super().touch()
