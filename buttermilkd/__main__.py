@@ -4,11 +4,15 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from buttermilkd import __version__
 from buttermilkd.errors import ButtermilkError, Exit, MisconfiguredError, StorageError
+
+if TYPE_CHECKING:
+    from buttermilkd.config.settings import Settings
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -25,34 +29,64 @@ LEVELS = ("debug", "info", "warning", "error")
     metavar="FILE",
     help="Append what decides on idleness to FILE; see buttermilkctl idle --replay.",
 )
+@click.option(
+    "--lifeline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Stop once no process holds a shared lock (flock) on FILE any more.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
 @click.version_option(__version__, prog_name="buttermilkd")
 def main(
-    config: Path | None, settings: tuple[str, ...], *, check_config: bool, record: Path | None, log_level: str
+    config: Path | None,
+    settings: tuple[str, ...],
+    *,
+    check_config: bool,
+    record: Path | None,
+    lifeline: Path | None,
+    log_level: str,
 ) -> None:
     """Run batches of jobs on this machine, only while nobody is using it."""
     try:
-        status = _run(config, settings, check_config=check_config, record=record, log_level=log_level)
+        if check_config:
+            status = _check(config, settings)
+        else:
+            status = _run(config, settings, record=record, lifeline=lifeline, log_level=log_level)
     except ButtermilkError as error:
         status = _explain(error)
     sys.exit(status)
 
 
-def _run(
-    config: Path | None, settings: tuple[str, ...], *, check_config: bool, record: Path | None, log_level: str
-) -> Exit:
-    # Imported here, so that --help and --version answer at once.
+# What follows is imported where it is needed, so that --help and --version answer at once.
+
+
+def _loaded(config: Path | None, settings: tuple[str, ...]) -> "Settings":
     from buttermilkd.config.layers import parse_value  # noqa: PLC0415
     from buttermilkd.config.load import load  # noqa: PLC0415
+
+    return load(config, os.environ, {name: parse_value(text) for name, text in _pairs(settings)})
+
+
+def _check(config: Path | None, settings: tuple[str, ...]) -> Exit:
+    loaded = _loaded(config, settings)
+    click.echo(f"configuration is good: {len(loaded.flows)} flows")
+    return Exit.OK
+
+
+def _run(
+    config: Path | None,
+    settings: tuple[str, ...],
+    *,
+    record: Path | None,
+    lifeline: Path | None,
+    log_level: str,
+) -> Exit:
     from buttermilkd.daemon import service  # noqa: PLC0415
     from buttermilkd.host import logs  # noqa: PLC0415
 
-    loaded = load(config, os.environ, {name: parse_value(text) for name, text in _pairs(settings)})
-    if check_config:
-        click.echo(f"configuration is good: {len(loaded.flows)} flows")
-        return Exit.OK
+    loaded = _loaded(config, settings)
     logs.set_up(log_level)
-    asyncio.run(service.run(loaded, record))
+    asyncio.run(service.run(loaded, record=record, lifeline=lifeline))
     return Exit.OK
 
 

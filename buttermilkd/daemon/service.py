@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from buttermilkd.config.settings import Settings
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
 from buttermilkd.daemon.assembly import opened
+from buttermilkd.host.lifeline import Lifeline, held_by_others
 
 logger = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, record: Path | None = None) -> None:
+async def run(settings: Settings, *, record: Path | None = None, lifeline: Path | None = None) -> None:
     """Run the daemon until SIGTERM or SIGINT, then drain. A second signal gives back at once what runs.
 
-    ``record`` is a file to which what decides on idleness is appended.
+    ``record`` is a file to which what decides on idleness is appended; ``lifeline`` one of which somebody holds a
+    lock for as long as the daemon is needed.
 
     Raises:
         ConflictError, StorageError, MisconfiguredError: it cannot start; the message says what mends it.
@@ -30,7 +33,10 @@ async def run(settings: Settings, record: Path | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _note, stop, number)
-    async with opened(settings, SystemClock(), record) as services, asyncio.TaskGroup() as tasks:
+    async with AsyncExitStack() as stack:
+        needed = None if lifeline is None else stack.enter_context(held_by_others(lifeline, SystemClock()))
+        services = await stack.enter_async_context(opened(settings, SystemClock(), record))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         named = {
             "activity": services.activity.run(),
             "idleness": services.gate.run(),
@@ -44,6 +50,8 @@ async def run(settings: Settings, record: Path | None = None) -> None:
         }
         if services.recorder is not None:
             named["recorder"] = services.recorder.run()
+        if needed is not None:
+            named["lifeline"] = _stop_unneeded(needed, stop)
         running = [
             tasks.create_task(_supervised(name, service), name=name) for name, service in named.items()
         ]
@@ -57,6 +65,14 @@ async def run(settings: Settings, record: Path | None = None) -> None:
 def _note(stop: "asyncio.Queue[signal.Signals]", number: signal.Signals) -> None:
     if not stop.full():
         stop.put_nowait(number)
+
+
+async def _stop_unneeded(lifeline: Lifeline, stop: "asyncio.Queue[signal.Signals]") -> None:
+    """End the daemon as a signal would once nobody holds the lifeline any more."""
+    await lifeline.released()
+    logger.info("nobody needs this daemon any more: nobody holds its lifeline")
+    _note(stop, signal.SIGTERM)
+    await asyncio.get_running_loop().create_future()
 
 
 async def _supervised(name: str, service: Coroutine[Any, Any, None]) -> None:
