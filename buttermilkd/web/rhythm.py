@@ -1,16 +1,22 @@
-"""When to tell the daemon what: at once when something begins after quiet, else once things have settled."""
+"""When to tell the daemon what: at once when something begins after quiet, else once things have settled. Pure."""
 
 from dataclasses import dataclass
+from math import inf
 
-BEAT = 1.0
-"""Seconds; it is told at least this often."""
+from buttermilkd.reports import BEAT_MS
+
+BEAT = BEAT_MS / 1000
+"""Seconds; something is told at least this often."""
 SETTLED_AFTER = 0.05
-"""Seconds without activity after which its end is told. With this, no more than 41 lines are told in a second."""
+"""Seconds without activity after which its end is told."""
+SPACING = 0.025
+"""Seconds that each line takes of the time in which others may be told; two may follow each other at once. So no
+more than 42 are told within any second, and the daemon takes 50."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of all applications in this process."""
+    """What one reporter has to tell."""
 
     requests: int
     websockets: int
@@ -24,14 +30,11 @@ class Plan:
     """What follows from one look at the counts."""
 
     tell: bool
-    wait: float
+    wait: float = 0.0
     """Seconds until the next look, unless somebody rings before."""
-    at_begin: bool
-    at_end: bool
-    """What to be woken for, meanwhile."""
-
-
-_TELL = Plan(tell=True, wait=0.0, at_begin=False, at_end=False)
+    at_begin: bool = False
+    """Whether to be woken meanwhile by anything that begins; likewise the next."""
+    at_end: bool = False
 
 
 class Rhythm:
@@ -40,28 +43,38 @@ class Rhythm:
     def __init__(self) -> None:
         self._told: Counts | None = None
         self._told_at = 0.0
+        self._spent_until = 0.0
         self._was_quiet = False
 
     def look(self, counts: Counts, now: float) -> Plan:
         """Decide. Whoever asks tells the counts where the plan says so, says ``told`` then, and looks again."""
-        told, beat_at = self._told, self._told_at + BEAT
-        if told is None or now >= beat_at or self._has_begun(counts, told):
-            return _TELL
-        calm_at = counts.active_at + SETTLED_AFTER
+        told = self._told
+        if told is None:
+            return Plan(tell=True)
+        due = min(self._due(counts, told), self._told_at + BEAT)
+        if now >= due:
+            return Plan(tell=True)
         if counts.requests:
-            return Plan(tell=False, wait=beat_at - now, at_begin=False, at_end=True)
+            return Plan(tell=False, wait=due - now, at_end=told.requests > 0)
         if counts != told:
-            settled_at = max(calm_at, self._told_at + SETTLED_AFTER)
-            if now >= settled_at:
-                return _TELL
-            return Plan(tell=False, wait=min(settled_at, beat_at) - now, at_begin=False, at_end=False)
+            return Plan(tell=False, wait=due - now)
+        calm_at = counts.active_at + SETTLED_AFTER
         self._was_quiet = now >= calm_at
-        wait = (beat_at if self._was_quiet else min(calm_at, beat_at)) - now
-        return Plan(tell=False, wait=wait, at_begin=self._was_quiet, at_end=False)
-
-    def _has_begun(self, counts: Counts, told: Counts) -> bool:
-        return self._was_quiet and (counts.requests > 0 or counts.active_at > told.active_at)
+        return Plan(tell=False, wait=(due if self._was_quiet else min(due, calm_at)) - now, at_begin=True)
 
     def told(self, counts: Counts, now: float) -> None:
+        """These were told."""
         self._told, self._told_at = counts, now
+        self._spent_until = max(self._spent_until, now) + SPACING
         self._was_quiet = False
+
+    def _due(self, counts: Counts, told: Counts) -> float:
+        """When to tell these at the latest, beats aside."""
+        at_once = self._spent_until - SPACING
+        if counts.requests:
+            return (
+                inf if told.requests else at_once
+            )  # the daemon knows: how many there are can wait for a beat
+        if counts == told:
+            return inf
+        return at_once if self._was_quiet else max(counts.active_at, self._told_at) + SETTLED_AFTER
