@@ -1,7 +1,7 @@
 """When to tell the daemon what: at once when something begins after quiet, else once things have settled. Pure."""
 
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from buttermilkd.reports import BEAT_MS
 
@@ -14,8 +14,7 @@ SPACING = 0.025
 more than 42 are told within any second, and the daemon takes 50."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """What one reporter has to tell."""
 
     requests: int
@@ -25,8 +24,7 @@ class Counts:
     """Monotonic seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What follows from one look at the counts."""
 
     tell: bool

@@ -1,6 +1,5 @@
 """When a web server's process tells the daemon what: a pure decision, tried on whatever users do."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -44,17 +43,17 @@ class Users:
         was, is_begin = self.counts, what != "end"
         match what:
             case "begin":
-                self.counts = replace(was, requests=was.requests + 1, total=was.total + 1)
+                self.counts = was._replace(requests=was.requests + 1, total=was.total + 1)
             case "end" if was.requests:
-                self.counts = replace(was, requests=was.requests - 1, active_at=self.now)
+                self.counts = was._replace(requests=was.requests - 1, active_at=self.now)
             case "open":
-                self.counts = replace(
-                    was, websockets=was.websockets + 1, total=was.total + 1, active_at=self.now
+                self.counts = was._replace(
+                    websockets=was.websockets + 1, total=was.total + 1, active_at=self.now
                 )
             case "close" if was.websockets:
-                self.counts = replace(was, websockets=was.websockets - 1)
+                self.counts = was._replace(websockets=was.websockets - 1)
             case "message" if was.websockets:
-                self.counts = replace(was, active_at=self.now)
+                self.counts = was._replace(active_at=self.now)
             case _:
                 return
         if (is_begin and self._at_begin) or (self._at_end and not self.counts.requests):
