@@ -18,14 +18,11 @@ class Paths:
 
     def __init__(self, patterns: Patterns) -> None:
         named = [patterns] if isinstance(patterns, str) else list(patterns)
-        self._exact = frozenset(name for name in named if not name.endswith("*"))
-        self._prefixes = tuple(name.removesuffix("*") for name in named if name.endswith("*"))
+        self.exact = frozenset(name for name in named if not name.endswith("*"))
+        self.prefixes = tuple(name.removesuffix("*") for name in named if name.endswith("*"))
 
     def match(self, path: str) -> bool:
-        return path in self._exact or path.startswith(self._prefixes)
-
-    def __bool__(self) -> bool:
-        return bool(self._exact or self._prefixes)
+        return path in self.exact or path.startswith(self.prefixes)
 
 
 class Exclusion(Generic[T]):
@@ -47,21 +44,26 @@ class Exclusion(Generic[T]):
         """
         self._header = header
         self._predicate = exclude if callable(exclude) else None
-        self._paths = Paths(() if callable(exclude) else exclude)
+        paths = Paths(() if callable(exclude) else exclude)
+        self._exact, self._prefixes = paths.exact, paths.prefixes
         self._methods = frozenset(method.upper() for method in _several(methods))
         self._user_agents = tuple(agent.lower() for agent in _several(user_agents))
         self._headers = tuple(_named(one) for one in _several(headers))
+        self._looks_inside = bool(self._predicate or self._user_agents or self._headers)
 
     def __bool__(self) -> bool:
-        looked_at = self._predicate, self._methods, self._user_agents, self._headers
-        return bool(self._paths) or any(looked_at)
+        return bool(self._exact or self._prefixes or self._methods or self._looks_inside)
 
     def covers(self, request: T, path: str, method: str) -> bool:
         """Whether it is not to be counted. Never raises."""
+        # Mostly there are paths only: these cost next to nothing.
+        if path in self._exact or path.startswith(self._prefixes) or method in self._methods:
+            return True
+        return self._looks_inside and self._covers_inside(request)
+
+    def _covers_inside(self, request: T) -> bool:
         return (
-            self._paths.match(path)
-            or method in self._methods
-            or (self._predicate is not None and self._is_predicted(request))
+            (self._predicate is not None and self._is_predicted(request))
             or (bool(self._user_agents) and self._has_user_agent(request))
             or any(self._says(request, name, text) for name, text in self._headers)
         )
