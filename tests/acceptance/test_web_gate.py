@@ -35,7 +35,7 @@ def scene(daemon: Daemon, kind: Kind) -> Iterator[Served]:
     daemon.start()
     with serving(kind, daemon.activity, daemon.folder) as server:
         assert server.get() == 200
-        until(lambda: reporters(daemon), "the web server's report")
+        until(lambda: reporters(daemon) and not in_flight(daemon), "the web server's report")
         yield server
 
 

@@ -104,7 +104,7 @@ async def test_errors_and_clients_that_go_end_a_request(daemon: DaemonEnd, path:
             async with session.get(address + where) as response:
                 assert response.status == status
         leaving = asyncio.ensure_future(session.get(f"{address}/stay"))
-        await daemon.until(lambda: daemon.requests == 1)
+        await daemon.until(lambda: daemon.requests == 1 and counted(path).total == 3)
         leaving.cancel()
         await daemon.until(lambda: daemon.requests == 0 and daemon.total == 3)
     await runner.cleanup()
