@@ -52,13 +52,17 @@ class Rhythm:
         due = min(self._due(counts, told), self._told_at + BEAT)
         if now >= due:
             return Plan(tell=True)
-        if counts.requests:
-            return Plan(tell=False, wait=due - now, at_end=told.requests > 0)
+        calm_at = counts.active_at + SETTLED_AFTER
+        is_calm = now >= calm_at
+        if counts.requests and told.requests:
+            # While requests follow one another, the end of each is no news: to be woken by it would cost the web
+            # server as much as the request does.
+            until = due if is_calm else min(due, now + SETTLED_AFTER)
+            return Plan(tell=False, wait=until - now, at_end=is_calm)
         if counts != told:
             return Plan(tell=False, wait=due - now)
-        calm_at = counts.active_at + SETTLED_AFTER
-        self._was_quiet = now >= calm_at
-        return Plan(tell=False, wait=(due if self._was_quiet else min(due, calm_at)) - now, at_begin=True)
+        self._was_quiet = is_calm
+        return Plan(tell=False, wait=(due if is_calm else min(due, calm_at)) - now, at_begin=True)
 
     def told(self, counts: Counts, now: float) -> None:
         """These were told."""
@@ -70,9 +74,8 @@ class Rhythm:
         """When to tell these at the latest, beats aside."""
         at_once = self._spent_until - SPACING
         if counts.requests:
-            return (
-                inf if told.requests else at_once
-            )  # the daemon knows: how many there are can wait for a beat
+            # Once the daemon knows of one, how many there are can wait for a beat.
+            return inf if told.requests else at_once
         if counts == told:
             return inf
         return at_once if self._was_quiet else max(counts.active_at, self._told_at) + SETTLED_AFTER

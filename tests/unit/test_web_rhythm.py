@@ -19,12 +19,14 @@ class Users:
         self.now = 100.0
         self.counts = Counts(0, 0, 0, self.now)
         self.told: list[tuple[float, Counts]] = []
+        self.looks: list[float] = []
         self._rhythm = Rhythm()
         self._wake_at = self.now
         self._at_begin = self._at_end = False
         self._look()
 
     def _look(self) -> None:
+        self.looks.append(self.now)
         while (plan := self._rhythm.look(self.counts, self.now)).tell:
             self.told.append((self.now, self.counts))
             self._rhythm.told(self.counts, self.now)
@@ -116,15 +118,25 @@ def test_the_end_is_told_when_things_have_settled(life: list[tuple[float, str]])
     assert users.told[-1][1] == users.counts
 
 
+@given(lives)
+def test_the_one_who_tells_is_woken_a_few_times_a_second_whatever_happens(
+    life: list[tuple[float, str]],
+) -> None:
+    looks = lived(life).looks
+    assert max(sum(at <= other < at + 1 for other in looks) for at in looks) <= 100
+
+
 @given(st.integers(1, 500), st.floats(0.0001, 0.04))
-def test_steady_traffic_costs_few_lines(requests: int, pause: float) -> None:
+def test_steady_traffic_costs_few_lines_and_few_looks(requests: int, pause: float) -> None:
     users = Users()
     users.wait(1.5)
-    before = len(users.told)
+    lines, looks = len(users.told), len(users.looks)
     began = users.now
-    for _ in range(requests):
-        users.do("begin")
+    users.do("begin")
+    for _ in range(requests):  # another one has begun whenever somebody looks
         users.wait(pause)
+        users.do("begin")
         users.do("end")
-        users.wait(pause / 10)
-    assert len(users.told) - before <= 3 + 2 * (users.now - began) / BEAT
+    lasted = users.now - began
+    assert len(users.told) - lines <= 3 + 2 * lasted / BEAT
+    assert len(users.looks) - looks <= 3 + lasted / SETTLED_AFTER + 2 * lasted / BEAT
