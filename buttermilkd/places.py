@@ -66,7 +66,9 @@ def activity_socket(
         return systems
     # The variables that systemd sets for a service's folders are here the web server's own, not the daemon's.
     users = {name: value for name, value in environ.items() if not name.endswith("_DIRECTORY")}
-    return runtime_dir(users, state_dir(users, uid=uid, system=system), uid=uid, system=system) / ACTIVITY_SOCKET
+    return (
+        runtime_dir(users, state_dir(users, uid=uid, system=system), uid=uid, system=system) / ACTIVITY_SOCKET
+    )
 
 
 def _is_root(uid: int | None) -> bool:

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from buttermilkd.web.rhythm import Counts
+
 
 class Bell:
     """Wakes who tells of the counts, when it wants to be woken."""
@@ -11,6 +13,7 @@ class Bell:
     __slots__ = ("at_begin", "at_end", "ring")
 
     def __init__(self, ring: Callable[[], None]) -> None:
+        """``ring`` mutes the bell, and never raises."""
         self.at_begin = True
         """Ring when something begins: nothing has been going on."""
         self.at_end = False
@@ -24,8 +27,8 @@ class Bell:
 class Activity:
     """Counts for one thread, such as that of an event loop. Every call takes a fraction of a microsecond.
 
-    The order matters where a count is changed and the bell looked at: the one who tells does both the other
-    way round, so that one of the two always sees the other.
+    The order matters in which a count is changed and the bell is looked at: the one who tells does both the
+    other way round, so that one of the two always sees what the other did.
     """
 
     __slots__ = ("_bell", "active_at", "requests", "total", "websockets")
@@ -44,6 +47,10 @@ class Activity:
         """Requests and websockets so far."""
         self.active_at = monotonic()
         """When users did something last: a request's end, a websocket's opening or message."""
+
+    def counts(self) -> Counts:
+        """All of it at this moment, for the one who tells."""
+        return Counts(self.requests, self.websockets, self.total, self.active_at)
 
     def begin(self) -> None:
         """A request has begun."""
@@ -86,7 +93,9 @@ class SharedActivity(Activity):
     __slots__ = ("_lock",)
 
     def reset(self) -> None:
-        self._lock = threading.Lock()  # after a fork, nobody would ever release the old one
+        # A new one after a fork, since nobody would ever release the old one. A response that is forgotten may be
+        # collected, and end its request, in the midst of another call in the same thread: hence one to be reentered.
+        self._lock = threading.RLock()
         super().reset()
 
     def begin(self) -> None:

@@ -5,21 +5,21 @@ import socket
 from pathlib import Path
 
 _SEND_BUFFER = 8192
-"""Bytes, which the kernel doubles. Room for some lines only: a daemon that was stopped for long does not find
-more of them than it takes in a second, when it goes on."""
+"""Bytes, which the kernel doubles. It then takes about five lines that nobody has read: a daemon that was stopped
+for long does not find more of them than it takes in a second, when it goes on."""
 
 
 class Connection:
     """Connected from the start."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError: nobody listens there, or too many wait to be accepted."""
+        """Raises OSError: nobody listens there, or too many wait to be accepted; ValueError: no path has such a name."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             self._socket.setblocking(False)
             self._socket.connect(str(path))
-        except OSError:
+        except (OSError, ValueError):
             self._socket.close()
             raise
         self._writable = select.poll()
@@ -38,11 +38,15 @@ class Connection:
         if not self._writable.poll(0):
             return False
         if self._rest:
-            self._rest = self._rest[self._socket.send(self._rest) :]
+            self._rest = self._rest[self._send(self._rest) :]
             if self._rest:
                 return False
-        self._rest = line[self._socket.send(line) :]
+        self._rest = line[self._send(line) :]
         return True
+
+    def _send(self, data: bytes) -> int:
+        # A web server may have given SIGPIPE back its deadly meaning.
+        return self._socket.send(data, socket.MSG_NOSIGNAL)
 
     def hear(self) -> None:
         """The daemon says nothing; that it has gone is heard here.
@@ -50,8 +54,11 @@ class Connection:
         Raises:
             OSError: it has.
         """
-        if not self._socket.recv(4096):
-            raise ConnectionResetError("the daemon has closed the connection")
+        try:
+            if not self._socket.recv(4096):
+                raise ConnectionResetError("the daemon has closed the connection")
+        except BlockingIOError:
+            """It is still there."""
 
     def close(self) -> None:
         self._socket.close()

@@ -1,16 +1,21 @@
-"""When to tell the daemon what: at once when something begins after quiet, else once things have settled."""
+"""When to tell the daemon what: at once when something begins after quiet, else once things have settled. Pure."""
 
-from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
 
-BEAT = 1.0
-"""Seconds; it is told at least this often."""
+from buttermilkd.reports import BEAT_MS
+
+BEAT = BEAT_MS / 1000
+"""Seconds; something is told at least this often."""
 SETTLED_AFTER = 0.05
-"""Seconds without activity after which its end is told. With this, no more than 41 lines are told in a second."""
+"""Seconds without activity after which its end is told."""
+SPACING = 0.025
+"""Seconds that each line takes of the time in which others may be told; two may follow each other at once. So no
+more than 42 are told within any second, and the daemon takes 50."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Of all applications in this process."""
+class Counts(NamedTuple):
+    """What one reporter has to tell."""
 
     requests: int
     websockets: int
@@ -19,19 +24,15 @@ class Counts:
     """Monotonic seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What follows from one look at the counts."""
 
     tell: bool
-    wait: float
+    wait: float = 0.0
     """Seconds until the next look, unless somebody rings before."""
-    at_begin: bool
-    at_end: bool
-    """What to be woken for, meanwhile."""
-
-
-_TELL = Plan(tell=True, wait=0.0, at_begin=False, at_end=False)
+    at_begin: bool = False
+    """Whether to be woken meanwhile by anything that begins; likewise the next."""
+    at_end: bool = False
 
 
 class Rhythm:
@@ -40,28 +41,41 @@ class Rhythm:
     def __init__(self) -> None:
         self._told: Counts | None = None
         self._told_at = 0.0
+        self._spent_until = 0.0
         self._was_quiet = False
 
     def look(self, counts: Counts, now: float) -> Plan:
         """Decide. Whoever asks tells the counts where the plan says so, says ``told`` then, and looks again."""
-        told, beat_at = self._told, self._told_at + BEAT
-        if told is None or now >= beat_at or self._has_begun(counts, told):
-            return _TELL
+        told = self._told
+        if told is None:
+            return Plan(tell=True)
+        due = min(self._due(counts, told), self._told_at + BEAT)
+        if now >= due:
+            return Plan(tell=True)
         calm_at = counts.active_at + SETTLED_AFTER
-        if counts.requests:
-            return Plan(tell=False, wait=beat_at - now, at_begin=False, at_end=True)
+        is_calm = now >= calm_at
+        if counts.requests and told.requests:
+            # While requests follow one another, the end of each is no news: to be woken by it would cost the web
+            # server as much as the request does.
+            until = due if is_calm else min(due, now + SETTLED_AFTER)
+            return Plan(tell=False, wait=until - now, at_end=is_calm)
         if counts != told:
-            settled_at = max(calm_at, self._told_at + SETTLED_AFTER)
-            if now >= settled_at:
-                return _TELL
-            return Plan(tell=False, wait=min(settled_at, beat_at) - now, at_begin=False, at_end=False)
-        self._was_quiet = now >= calm_at
-        wait = (beat_at if self._was_quiet else min(calm_at, beat_at)) - now
-        return Plan(tell=False, wait=wait, at_begin=self._was_quiet, at_end=False)
-
-    def _has_begun(self, counts: Counts, told: Counts) -> bool:
-        return self._was_quiet and (counts.requests > 0 or counts.active_at > told.active_at)
+            return Plan(tell=False, wait=due - now)
+        self._was_quiet = is_calm
+        return Plan(tell=False, wait=(due if is_calm else min(due, calm_at)) - now, at_begin=True)
 
     def told(self, counts: Counts, now: float) -> None:
+        """These were told."""
         self._told, self._told_at = counts, now
+        self._spent_until = max(self._spent_until, now) + SPACING
         self._was_quiet = False
+
+    def _due(self, counts: Counts, told: Counts) -> float:
+        """When to tell these at the latest, beats aside."""
+        at_once = self._spent_until - SPACING
+        if counts.requests:
+            # Once the daemon knows of one, how many there are can wait for a beat.
+            return inf if told.requests else at_once
+        if counts == told:
+            return inf
+        return at_once if self._was_quiet else max(counts.active_at, self._told_at) + SETTLED_AFTER

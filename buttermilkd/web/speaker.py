@@ -2,121 +2,165 @@
 
 import os
 import select
+import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from time import monotonic
+from threading import Event
+from time import monotonic, sleep
 
 from buttermilkd.reports import Hello, Snapshot, encode
-from buttermilkd.web.activity import Bell
+from buttermilkd.web.activity import Activity, Bell
 from buttermilkd.web.connection import Connection
 from buttermilkd.web.rhythm import Counts, Plan, Rhythm
+from buttermilkd.web.wakeup import Wakeup, milliseconds
 
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 1.0
 """Seconds between two tries to connect: a daemon that was restarted hears soon that somebody is there."""
+_HURRY = 0.1
+"""Seconds that somebody waits at most for the last word."""
 
 
 class Speaker:
     """Connects, tells, and connects again, until it is closed."""
 
     def __init__(
-        self, bell: Bell, count: Callable[[], Counts], hello: Hello, find_socket: Callable[[], Path]
+        self,
+        bell: Bell,
+        activity: Activity,
+        hello: Hello,
+        find_socket: Callable[[], Path],
+        no_fork: AbstractContextManager[object],
     ) -> None:
+        """No fork happens while ``no_fork`` is entered. Raises OSError: no descriptor is left."""
         self._bell = bell
-        self._count = count
+        self._activity = activity
         self._hello = encode(hello)
         self._find_socket = find_socket
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._no_fork = no_fork
+        self._wakeup = Wakeup()
         self._connection: Connection | None = None
+        self._hurried: Event | None = None
+        self._moving = False
         self._closing = False
 
-    def ring(self) -> None:
-        """Have it look at once."""
-        self._bell.mute()
-        os.eventfd_write(self._wake, 1)
+    # For other threads
 
-    def run(self) -> None:
-        """Work until ``close``."""
+    def ring(self) -> None:
+        """Have it look at once. Never raises."""
         self._bell.mute()
-        delay = _FIRST_DELAY
-        while not self._closing:
-            connected_at = monotonic()
-            try:
-                self._connection = Connection(self._find_socket())
-                self._converse(self._connection)
-            except OSError:
-                """No daemon is there, or no longer."""
-            self._bell.mute()
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            if monotonic() - connected_at > _LONGEST_DELAY:
-                delay = _FIRST_DELAY
-            self._rest(delay * (0.5 + os.urandom(1)[0] / 510))
-            delay = min(2 * delay, _LONGEST_DELAY)
-        os.close(self._wake)
+        self._wakeup.set()
+
+    def hurry(self) -> None:
+        """Have it tell at once, whatever it has told just before, and wait for that, a moment at most."""
+        hurried = self._hurried = Event()
+        self._wakeup.set()
+        hurried.wait(_HURRY)
+
+    def move(self) -> None:
+        """Have it connect anew: the socket may be another one now."""
+        self._moving = True
+        self._wakeup.set()
 
     def close(self) -> None:
-        """End the connection and the thread. To be called from another one; returns at once."""
+        """End the connection, and ``run``. Returns at once."""
         self._closing = True
-        os.eventfd_write(self._wake, 1)
+        self._wakeup.set()
 
     def abandon(self) -> None:
         """In a process that was forked from the one that reports: let go of what that one holds."""
         if self._connection is not None:
             self._connection.close()
-        os.close(self._wake)
+        self._wakeup.close()
+
+    # The thread
+
+    def run(self) -> None:
+        """Work until ``close``."""
+        # Signals are for threads that somebody waits for.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        delay = _FIRST_DELAY
+        while not self._closing:
+            began = monotonic()
+            try:
+                self._converse(self._connect())
+            except (OSError, ValueError):
+                """No daemon is there, or no longer."""
+            self._disconnect()
+            if self._moving or monotonic() - began > _LONGEST_DELAY:
+                delay = _FIRST_DELAY
+            self._moving = False
+            self._rest(delay * (0.5 + os.urandom(1)[0] / 510))
+            delay = min(2 * delay, _LONGEST_DELAY)
+        self._wakeup.close()
+
+    def _connect(self) -> Connection:
+        """Raises OSError, ValueError: nobody is there."""
+        path = self._find_socket()
+        with self._no_fork:  # else a child could inherit a socket that nobody closes in it
+            self._connection = Connection(path)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        self._bell.mute()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _rest(self, seconds: float) -> None:
-        """Ready to be closed, and deaf to all else: while nobody is there to be told, no request rings."""
-        poller = select.poll()
-        poller.register(self._wake, select.POLLIN)
-        poller.poll(_milliseconds(seconds))
-        self._drain()
-
-    def _drain(self) -> None:
-        try:
-            os.eventfd_read(self._wake)
-        except BlockingIOError:
-            """Nobody has rung."""
+        """While nobody is there to be told, no request rings."""
+        until = monotonic() + seconds
+        while not self._closing and not self._moving and (left := until - monotonic()) > 0:
+            self._relax()
+            try:
+                self._wakeup.wait(left)
+            except OSError:
+                sleep(left)
+                with suppress(OSError):
+                    self._wakeup = Wakeup()
 
     def _converse(self, connection: Connection) -> None:
         """Raises OSError: the connection is lost."""
         poller = select.poll()
-        poller.register(self._wake, select.POLLIN)
-        poller.register(connection, select.POLLIN)
-        connection.say(self._hello)
-        rhythm, number, is_heard = Rhythm(), 0, True
-        while not self._closing:
-            counts, now = self._count(), monotonic()
+        poller.register(self._wakeup, select.POLLIN)
+        rhythm, number, is_read = Rhythm(), 0, connection.say(self._hello)
+        while not (self._closing or self._moving):
+            counts, now = self._activity.counts(), monotonic()
             plan = rhythm.look(counts, now)
-            if plan.tell:
-                is_heard = connection.say(_snapshot(number, counts, now))
-                if is_heard:
+            if (plan.tell or self._hurried is not None) and is_read:
+                is_read = connection.say(_snapshot(number, counts, now))
+                if is_read:
                     number += 1
                     rhythm.told(counts, now)
+                    self._relax()
                     continue
-                poller.modify(connection, select.POLLIN | select.POLLOUT)
-            elif not self._is_set(plan):
+            if is_read and not self._listen(plan, counts):
                 continue
-            for fd, _ in poller.poll(_milliseconds(plan.wait) if is_heard else None):
-                if fd == self._wake:
-                    self._drain()
+            poller.register(connection, select.POLLIN if is_read else select.POLLIN | select.POLLOUT)
+            for fd, event in poller.poll(milliseconds(plan.wait) if is_read else None):
+                if fd != connection.fileno():
+                    self._bell.mute()
+                    self._wakeup.clear()
+                elif event == select.POLLOUT:
+                    is_read = True
                 else:
-                    _attend(connection, poller)
+                    connection.hear()
 
-    def _is_set(self, plan: Plan) -> bool:
-        """Set what the bell rings for; False where that has happened meanwhile, unheard."""
+    def _listen(self, plan: Plan, seen: Counts) -> bool:
+        """Set what the bell rings for; False where that has happened since it was seen, unheard."""
         self._bell.at_begin, self._bell.at_end = plan.at_begin, plan.at_end
-        ...
+        counts = self._activity.counts()
+        if (plan.at_begin and counts != seen) or (plan.at_end and not counts.requests):
+            self._bell.mute()
+            return False
+        return True
 
-
-def _attend(connection: Connection, poller: select.poll) -> None:
-    ...
-
-
-def _milliseconds(seconds: float) -> int:
-    return int(1000 * seconds) + 1
+    def _relax(self) -> None:
+        """Let go whoever waits: there is nothing more to be told, or nobody to tell it to."""
+        if self._hurried is not None:
+            hurried, self._hurried = self._hurried, None
+            hurried.set()
 
 
 def _snapshot(number: int, counts: Counts, now: float) -> bytes:

@@ -2,90 +2,36 @@
 
 import asyncio
 import http.client
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from aiohttp import web
 
-from buttermilkd.reports import Hello, Snapshot, encode
-
-BEAT = 0.2
-
-
-class Reporter:
-    """Counts, and says so at once when something begins, when it ends, and with each beat."""
-
-    def __init__(self, socket: str) -> None:
-        self._socket = socket
-        self._writer: asyncio.StreamWriter | None = None
-        self._seq = 0
-        self.requests = 0
-        self.websockets = 0
-        self._total = 0
-        self._active_at = time.monotonic()  # noqa: TID251 - a web server of its own
-
-    async def run(self, _app: web.Application) -> AsyncIterator[None]:
-        _, self._writer = await asyncio.open_unix_connection(self._socket)
-        self._writer.write(encode(Hello("api", os.getpid(), "w1", "aiohttp", round(BEAT * 1000))))
-        beating = asyncio.ensure_future(self._beat())
-        yield
-        beating.cancel()
-        self._writer.close()
-
-    async def _beat(self) -> None:
-        while True:
-            self.say()
-            await asyncio.sleep(BEAT)
-
-    def say(self) -> None:
-        if self._writer is not None:
-            self._seq += 1
-            idle = 1000 * (time.monotonic() - self._active_at)  # noqa: TID251
-            told = Snapshot(self._seq, self.requests, self.websockets, self._total, idle)
-            self._writer.write(encode(told))
-
-    def active(self, *, requests: int = 0, websockets: int = 0) -> None:
-        """Something began or ended, or a message came."""
-        self.requests += requests
-        self.websockets += websockets
-        self._total += requests > 0 or websockets > 0
-        self._active_at = time.monotonic()  # noqa: TID251
-        self.say()
+from buttermilkd.web.aiohttp import setup
 
 
 def application(socket: str) -> web.Application:
-    reporter = Reporter(socket)
-
     async def hold(request: web.Request) -> web.Response:
         """In flight until the file that the path names exists."""
-        reporter.active(requests=1)
-        try:
-            while not Path(request.query["until"]).exists():  # noqa: ASYNC110 - another process makes it
-                await asyncio.sleep(0.005)
-        finally:
-            reporter.active(requests=-1)
+        while not Path(request.query["until"]).exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.005)
         return web.Response(text="done")
 
     async def chat(request: web.Request) -> web.WebSocketResponse:
         websocket = web.WebSocketResponse()
         await websocket.prepare(request)
-        reporter.active(websockets=1)
         async for message in websocket:
-            reporter.active()
             await websocket.send_str(message.data)
-        reporter.active(websockets=-1)
         return websocket
 
     app = web.Application()
     app.router.add_get("/hold", hold)
     app.router.add_get("/chat", chat)
-    app.cleanup_ctx.append(reporter.run)
+    setup(app, socket=socket, app="api")
     return app
 
 

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-BENCHMARKS = ("harvest", "yield", "impact", "waiting")
+BENCHMARKS = ("harvest", "yield", "impact", "waiting", "middleware")
 _MODULES = {"yield": "yielding"}
 
 

@@ -49,6 +49,10 @@ class Service:
         self.activity = folder / "run" / "activity.sock"
         self.client = Client(socket=folder / "run" / "control.sock")
 
+    def answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.folder / "run" / "control.sock")) == 0
+
 
 @contextmanager
 def running(config: str, *, group: Group | None = None) -> Iterator[Service]:
@@ -71,20 +75,16 @@ def running(config: str, *, group: Group | None = None) -> Iterator[Service]:
         )
     service = Service(folder, process, group)
     try:
-        until(lambda: process.poll() is not None or _answers(service), "the daemon's start")
+        until(lambda: process.poll() is not None or service.answers(), "the daemon's start")
         if process.poll() is not None:
             raise RuntimeError((folder / "log").read_text())
         yield service
     finally:
-        process.kill()
-        process.wait()
+        for each in (process, service.process):  # a benchmark may have started it anew
+            each.kill()
+            each.wait()
         _wait_for_jobs(folder)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _answers(service: Service) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(service.folder / "run" / "control.sock")) == 0
 
 
 def _wait_for_jobs(folder: Path) -> None:

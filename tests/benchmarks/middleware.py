@@ -1,0 +1,168 @@
+"""What the middleware costs a web server: throughput, its own time, how soon the daemon knows, and its import."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from statistics import median, quantiles
+from time import monotonic, perf_counter  # noqa: TID251 - benchmarks measure real time
+from typing import Any
+from urllib.request import urlopen
+
+from buttermilkd.clock import SystemClock
+from buttermilkd.host.sockets import listening
+from buttermilkd.idle.activity.server import ActivityServer
+from buttermilkd.web.asgi import ActivityMiddleware
+from buttermilkd.web.reporter import REPORTERS
+from tests.benchmarks.served import CONNECTIONS, Server, load, serving
+from tests.benchmarks.table import say, show
+from tests.benchmarks.upheaval import fates, storm
+
+ROUNDS = 24
+SECONDS = 1.0
+CALLS = 20_000
+EDGES = 300
+IMPORTS = 30
+
+
+@asynccontextmanager
+async def daemon_end(folder: Path) -> AsyncIterator[ActivityServer]:
+    """The part of the daemon that reporters meet, in this process."""
+    with listening(folder / "activity.sock", 0o666) as listener:
+        server = ActivityServer(listener, SystemClock())
+        serving = asyncio.ensure_future(server.run())
+        try:
+            yield server
+        finally:
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
+
+
+async def throughput(folder: Path) -> None:
+    """Requests a second of both, each pair of rounds one after the other, in changing order."""
+    async with daemon_end(folder):
+        with (
+            serving("bare", folder / "activity.sock") as without,
+            serving("counted", folder / "activity.sock") as with_it,
+        ):
+            rates: dict[Server, list[float]] = {without: [], with_it: []}
+            costs: dict[Server, list[float]] = {without: [], with_it: []}
+            for number in range(ROUNDS):
+                for server in (without, with_it) if number % 2 else (with_it, without):
+                    cpu = server.cpu()
+                    answers = await asyncio.to_thread(load, server.port, SECONDS)
+                    rates[server].append(answers / SECONDS)
+                    costs[server].append((server.cpu() - cpu) / answers)
+    ratios = [mine / its for mine, its in zip(rates[with_it], rates[without], strict=True)]
+    quarters = quantiles(ratios, n=4)
+    show(
+        f"throughput: {ROUNDS} rounds of {SECONDS:.0f} s each, {CONNECTIONS} connections",
+        ["uvicorn, a trivial ASGI application", "requests/s", "CPU µs a request"],
+        [
+            [
+                "without the middleware",
+                f"{median(rates[without]):,.0f}",
+                f"{1e6 * median(costs[without]):.1f}",
+            ],
+            ["with it", f"{median(rates[with_it]):,.0f}", f"{1e6 * median(costs[with_it]):.1f}"],
+        ],
+        f"requests/s with it, times without: {median(ratios):.3f} (half of the rounds {quarters[0]:.3f} to {quarters[2]:.3f}); goal 0.99",
+    )
+
+
+async def own_time(folder: Path) -> None:
+    """Microseconds a request, from driving the application in a loop, with a daemon that listens."""
+    scope = {"type": "http", "path": "/", "method": "GET", "headers": []}
+
+    async def nothing(*_: Any) -> None:
+        """Neither a server nor a client."""
+
+    async def application(_scope: Any, _receive: Any, _send: Any) -> None:
+        """Neither an application."""
+
+    def calls(app: Any) -> float:
+        began = perf_counter()
+        for _ in range(CALLS):
+            with suppress(StopIteration):
+                app(scope, nothing, nothing).send(None)
+        return (perf_counter() - began) / CALLS
+
+    async with daemon_end(folder):
+        plain = ActivityMiddleware(application, socket=folder / "activity.sock", app="bench")
+        choosy = ActivityMiddleware(
+            application, exclude=["/healthz", "/static/*"], socket=folder / "activity.sock", app="bench"
+        )
+        names = {"without": application, "with it": plain, "with it, and paths to exclude": choosy}
+        times: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(50):
+            for name, app in names.items():
+                times[name].append(await asyncio.to_thread(calls, app))
+        await asyncio.to_thread(REPORTERS.close)
+    base = median(times["without"])
+    show(
+        f"own time: 50 rounds of {CALLS:,} calls",
+        ["", "µs a request", "more than without"],
+        [[name, f"{1e6 * median(t):.2f}", f"{1e6 * (median(t) - base):.2f}"] for name, t in times.items()],
+        "goal: 1 µs more",
+    )
+
+
+async def edges(folder: Path) -> None:
+    """From the call of the application to the moment at which the daemon has read that it was called."""
+    latencies: list[float] = []
+    async with daemon_end(folder) as daemon:
+        read_at = asyncio.get_running_loop().create_future()
+
+        def note() -> None:
+            if any(one.requests for one in daemon.observe().reporters) and not read_at.done():
+                read_at.set_result(monotonic())
+
+        with serving("stamped", folder / "activity.sock") as server:
+            daemon.on_change = note
+            for _ in range(EDGES):
+                await asyncio.sleep(0.12)
+                read_at = asyncio.get_running_loop().create_future()
+                called_at = float(await asyncio.to_thread(_get, server.port))
+                latencies.append(1000 * (await read_at - called_at))
+    cuts = quantiles(latencies, n=100)
+    show(
+        f"edge: {EDGES} requests after quiet, in milliseconds until the daemon has read of them",
+        ["", "p50", "p99", "most"],
+        [["edge", f"{cuts[49]:.2f}", f"{cuts[98]:.2f}", f"{max(latencies):.2f}"]],
+        "goal: p50 under 5",
+    )
+
+
+def _get(port: int) -> bytes:
+    with urlopen(f"http://127.0.0.1:{port}/") as answer:
+        return bytes(answer.read())
+
+
+def imports() -> None:
+    """What importing it adds to an interpreter that has nothing yet, and to one that has a web server."""
+    rows = []
+    for name, before in (("a bare interpreter", "pass"), ("after uvicorn", "import uvicorn")):
+        program = f"{before}\nfrom time import perf_counter\nbegan = perf_counter()\nimport buttermilkd.web.asgi\nprint(perf_counter() - began)"
+        command = [sys.executable, "-c", program]
+        times = [
+            1000 * float(subprocess.run(command, check=True, capture_output=True).stdout)
+            for _ in range(IMPORTS)
+        ]
+        rows.append([name, f"{median(times):.1f}", f"{min(times):.1f}"])
+    show(f"import, {IMPORTS} times, in milliseconds", ["", "p50", "least"], rows, "goal: 30")
+
+
+def main() -> None:
+    """Print all of it."""
+    say(f"# {os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f} at the start")
+    with tempfile.TemporaryDirectory(prefix="buttermilkd-bench-") as name:
+        for measure in (throughput, own_time, edges):
+            asyncio.run(measure(Path(name)))
+    imports()
+    asyncio.run(fates())
+    asyncio.run(storm())
