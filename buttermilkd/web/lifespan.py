@@ -1,9 +1,6 @@
 """A daemon that lives as long as a FastAPI or Starlette application, or any other with a lifespan.
 
-    from fastapi import FastAPI
-    from buttermilkd.web.lifespan import alongside
-
-    app = FastAPI(lifespan=alongside(config="conf/buttermilkd.toml"))
+``app = FastAPI(lifespan=alongside(config="conf/buttermilkd.toml"))``
 """
 
 import os

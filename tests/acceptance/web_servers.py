@@ -128,20 +128,27 @@ def finish(connection: http.client.HTTPConnection) -> None:
 def serving(kind: Kind, activity: Path, folder: Path) -> Iterator[Served]:
     """This server, on a port of its own; its processes report to this activity socket."""
     # gunicorn makes files in its user's home.
-    environment = os.environ | {"BUTTERMILKD_ACTIVITY_SOCKET": str(activity), "HOME": str(folder)}
-    log = folder / "web.log"
-    with socket.socket() as listener, log.open("wb") as out:
+    environment = {"BUTTERMILKD_ACTIVITY_SOCKET": str(activity), "HOME": str(folder)}
+    with launched(kind.command, EXAMPLES, folder / "web.log", environment) as server:
+        yield server
+
+
+@contextmanager
+def launched(
+    command: tuple[str, ...], directory: Path, log: Path, environment: dict[str, str]
+) -> Iterator[Served]:
+    """A server that Python runs in this directory, on a port of its own; it is killed in the end, if need be."""
+    with socket.socket() as listener, log.open("ab") as out:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
         fd = listener.fileno()
-        command = [sys.executable, *(part.format(fd=fd) for part in kind.command)]
         process = subprocess.Popen(
-            command,
+            [sys.executable, *(part.format(fd=fd) for part in command)],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            cwd=EXAMPLES,
-            env=environment,
+            cwd=directory,
+            env=os.environ | environment,
             pass_fds=(fd,),
             start_new_session=True,
         )
