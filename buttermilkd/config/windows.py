@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from buttermilkd.config.values import refusal
 
@@ -36,6 +36,12 @@ class Window:
             return today in self.days and self.start <= minute < self.end
         yesterday = (today - 1) % 7
         return (today in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
+
+    def opens_after(self, local: datetime) -> datetime:
+        """When it begins the next time, in the zone of ``local``; a change to summer time until then is left out."""
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        begins = (midnight + timedelta(days=days, minutes=self.start) for days in range(8))
+        return next(at for at in begins if at > local and at.weekday() in self.days)
 
     def __str__(self) -> str:
         return self.written

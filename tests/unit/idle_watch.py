@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from buttermilkd.config.idle import IdleSettings
 from buttermilkd.idle.policy.decide import State, decide
@@ -30,6 +30,9 @@ class Mornings:
 
     def contains(self, local: datetime) -> bool:
         return local.hour < 12
+
+    def opens_after(self, local: datetime) -> datetime:
+        return local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
     def __str__(self) -> str:
         return "00:00-12:00"
