@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 30.0
 """Seconds between two tries to record what cannot be recorded."""
+LAST_PATIENCE = 10.0
+"""Seconds for which a daemon that stops tries it: what it has not recorded is begun again."""
 
 
 class Gate(Protocol):
@@ -229,13 +231,26 @@ class Dispatcher:
         return not self._refused.isdisjoint((job.job_id, job.batch_id))
 
     async def drain(self, patience: float) -> None:
-        """Begin nothing more; wait ``patience`` seconds for what runs; give the rest back; record it all."""
+        """Begin nothing more; wait ``patience`` seconds for what runs; give the rest back; record it all.
+
+        Where that cannot be recorded, as on a full disk, it is left as it stands: running, to be recovered.
+        """
         self.draining = True
         async with self._taking:  # what is being taken right now is given back
             self._runner.recall()
         await first_of([self._until_settled(set(self._running)), self._clock.sleep(patience)])
         await self._runner.stop(list(self._running), Ending.GIVEN_BACK)
-        await self._until_settled(set(self._running))
+        await first_of([self._until_settled(set(self._running)), self._until_hopeless()])
+        if self._running:
+            logger.error("stopping with %d jobs as they stand: %s", len(self._running), self.trouble)
+
+    async def _until_hopeless(self) -> None:
+        """Return once nothing could be recorded for a while."""
+        while True:
+            seen = self._settled.ring_count
+            await self._clock.sleep(LAST_PATIENCE)
+            if self.trouble is not None and self._settled.ring_count == seen:
+                return
 
     async def _until_settled(self, job_ids: Collection[str]) -> None:
         while self._running.keys() & job_ids:

@@ -21,6 +21,8 @@ from buttermilkd.idle.trace import Seen, Start, UnreadableTraceError, read
 from buttermilkd.messages import HistoryView, ReplayView
 
 _TABLE = "idle."
+_FOLLOWS = {"start_after": "quiet_for", "websocket_start_after": "quiet_for", "suspend_max": "suspend_min"}
+"""Which key's value follows from which, where nobody has set it."""
 
 
 class _Tables(BaseModel):
@@ -130,11 +132,11 @@ def _taken(run: Run | None) -> Iterable[Slice]:
 
 def _settings(start: Start, changes: Mapping[str, Any]) -> IdleSettings:
     """Raises InvalidRequestError."""
-    # What follows from a key that is changed is not kept as it was.
-    written = dict(start.settings)
-    if "quiet_for" in changes:
-        derived = ("start_after", "websocket_start_after")
-        written = {name: value for name, value in written.items() if name not in derived}
+    written = {
+        name: value
+        for name, value in start.settings.items()
+        if name in start.given or _FOLLOWS.get(name) not in changes
+    }
     try:
         return _Tables(idle=written | dict(changes)).idle
     except ValidationError as error:

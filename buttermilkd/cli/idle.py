@@ -105,6 +105,9 @@ def _heading(verdict: IdleView) -> Iterator[str]:
     protection = verdict["protection"]
     proven = "proven" if protection["proven"] else "not proven"
     yield f"  idle priority protects web servers: {proven}: {visible(protection['why'])}"
+    if protection["proven"]:
+        beside = f"do not, {visible(protection['exposed'])}" if protection["exposed"] else "do"
+        yield f"  jobs of flows with on_busy = auto go on while people are there: they {beside}"
     suspending = verdict["suspending"]
     why = f", since {visible(suspending['why'])}" if suspending["why"] else " of control groups"
     yield f"  jobs are suspended by {'signals' if suspending['why'] else 'the freezer'}{why}"

@@ -127,6 +127,10 @@ class IdleSettings(BaseModel):
             for name, value in values.items()
         }
 
+    def given(self) -> tuple[str, ...]:
+        """The keys that somebody has set, in their order."""
+        return tuple(name for name in type(self).model_fields if name in self.model_fields_set)
+
     @staticmethod
     def _busy_of(info: ValidationInfo) -> tuple[str, float | None]:
         key = str(info.field_name).removesuffix("_clear") + "_busy"

@@ -67,7 +67,7 @@ async def opened(settings: Settings, clock: Clock, record: Path | None = None) -
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
         delegation = stack.enter_context(delegated(hierarchy))
-        recorder = None if record is None else Recorder(record, settings.idle.written(), clock)
+        recorder = None if record is None else Recorder(record, settings.idle, clock)
         ledger = await Ledger.open(paths.state_dir, clock, stack)
         await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)

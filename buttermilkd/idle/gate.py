@@ -251,7 +251,9 @@ class Gate:
         for listener in self._listeners:
             listener(look)
         if look.verdict.level is not before.level:
-            logger.info("%s", look.verdict.sentence)
+            # Each request is a turn from cooling to busy and back.
+            is_usual = {look.verdict.level, before.level} == {Level.BUSY, Level.COOLING}
+            logger.log(logging.DEBUG if is_usual else logging.INFO, "%s", look.verdict.sentence)
         if look.verdict.idle is not before.idle:
             self.changed.ring()
         if any(look.at < at < self._next_look_at for at in self._foreseen()):

@@ -318,7 +318,11 @@ IDLE: dict[str, Any] = {
             "timer": None,
         },
     ],
-    "protection": {"proven": False, "why": "the jobs' group has weight 100"},
+    "protection": {
+        "proven": False,
+        "why": "the jobs' group has weight 100",
+        "exposed": "the jobs' group has weight 100",
+    },
     "running_jobs": [
         {"on_busy": "auto", "jobs": 0, "stance": "stop"},
         {"on_busy": "suspend", "jobs": 2, "stance": "stop"},

@@ -89,6 +89,21 @@ def test_a_window_contains_what_it_says(written: str, inside: list[str], outside
 
 
 @pytest.mark.parametrize(
+    ("written", "opens"),
+    [
+        ("22:00-07:00", "05 22:00"),
+        ("09:00-17:30", "06 09:00"),
+        ("Sat", "10 00:00"),
+        ("Mon 12:00-13:00", "12 12:00"),
+        ("Sat-Mon", "10 00:00"),
+    ],
+)
+def test_a_window_opens_when_it_begins_the_next_time(written: str, opens: str) -> None:
+    (window,) = parse_windows([written])
+    assert f"{window.opens_after(MONDAY_NOON):%d %H:%M}" == opens
+
+
+@pytest.mark.parametrize(
     "written", ["", "Sa", "24:00-01:00", "22-07", "Fri-", "10:00", "22:60-23:00", 5, None]
 )
 def test_anything_else_is_no_window(written: object) -> None:

@@ -154,3 +154,18 @@ def test_a_line_that_cannot_be_read_is_named(lines: list[str], why: str) -> None
     with pytest.raises(UnreadableTraceError) as refused:
         list(read(lines))
     assert why in str(refused.value)
+
+
+def test_no_use_at_all_is_told_as_such() -> None:
+    """0 is a value, whatever else is told of it."""
+    now = BEGAN + 1
+    load = Load(now, Measure(0.0, method="estimated"), io_pressure=Measure(0.0, subject="web servers"))
+    _, seen = read(written([(now, replace(sample(now), load=load))]))
+    assert isinstance(seen, Seen)
+    assert seen.sample.load == replace(load, at=1.0)
+
+
+def test_a_run_begins_with_its_first_look() -> None:
+    encoder = Encoder(START)
+    lines = [encoder.header, *(encoder.line(sample(now), now) for now in (BEGAN, BEGAN + 2))]
+    assert [one.now for one in read(lines) if isinstance(one, Seen)] == [0.0, 2.0]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from buttermilkd.idle.policy.decide import State
-from buttermilkd.idle.policy.observations import Departure, Web
+from buttermilkd.idle.policy.observations import Departure, Jobs, Refusal, Web
+from buttermilkd.idle.policy.running import Stance
 from buttermilkd.idle.policy.verdict import Verdict
 from tests.unit.idle_watch import Watch, reporter
 
@@ -40,6 +41,19 @@ def test_a_web_server_that_crashes_with_three_websockets_open_is_waited_for() ->
     assert watch.see(Web(departure=gone)).sentence == (
         'idle for 0.0 s: no web server reports, web server "api" gone 120 s ago with 3 websockets open, other CPU 3 %'
     )
+
+
+def test_a_web_server_whose_report_was_refused_counts_as_busy_for_half_a_minute() -> None:
+    watch = Watch()
+    refused = Refusal('web server "api" (pid 812)', "over 50 lines a second", watch.now)
+    watch.now += 2
+    verdict = watch.see(Web(refusal=refused), jobs=Jobs(suspend=1))
+    assert verdict.sentence == (
+        'unknown: web server "api" (pid 812) was refused 2 s ago: over 50 lines a second; assuming busy'
+    )
+    assert watch.actions[-1].suspend is Stance.STOP
+    watch.now += 28
+    assert watch.see(Web(refusal=refused)).idle
 
 
 def test_a_rolling_restart_of_a_quiet_web_server_interrupts_nothing() -> None:

@@ -41,13 +41,14 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
     patience = Patience.of(settings, state.backoff.factor)
     watched = _watched(state, sample, settings, patience, latches, limits, now)
     least = settings.suspend_min
+    exposed = _exposed(sample, latches)
     after = running.step(
         state.running,
         watched,
         sample.jobs,
         now,
         least=least,
-        lingers=sample.protection.proven and measures.others_are_quiet(latches, sample.load),
+        lingers=exposed is None,
     )
     ran_for = running.ran_for(state.running, after, now)
     backoff = state.backoff.step(
@@ -70,9 +71,23 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
         suspending=ran_for is not None,
         memory_is_short=measures.memory_is_short(watched),
     )
-    has_suspended = after.suspended_since is not None
-    told = verdict(level, since, readings, now, has_suspended=has_suspended, waits=lengthened(backoff))
+    told = verdict(
+        level,
+        since,
+        readings,
+        now,
+        has_suspended=after.suspended_since is not None,
+        exposed=exposed,
+        waits=lengthened(backoff),
+    )
     return State(state.started, since, level, latches, after, backoff), actions, told
+
+
+def _exposed(sample: Sample, latches: measures.Latches) -> str | None:
+    """Why jobs that it is left to may not go on while people are there; None: they may."""
+    if not sample.protection.proven:
+        return sample.protection.why
+    return measures.others_in_the_way(latches, sample.load)
 
 
 def _watched(

@@ -24,6 +24,8 @@ class Verdict:
     """When suspended jobs go on, if nothing else happens; None: there is none, or that cannot be foreseen."""
     starts_at: float | None = None
     """When new jobs start; None: now, or that cannot be foreseen."""
+    exposed: str | None = None
+    """Why jobs of flows with ``on_busy = "auto"`` do not go on while people are there; None: they do."""
 
     @property
     def idle(self) -> bool:
@@ -42,11 +44,12 @@ def verdict(
     now: float,
     *,
     has_suspended: bool,
+    exposed: str | None,
     waits: str | None = None,
 ) -> Verdict:
     """What these readings come to. ``level`` is their highest, and has been since ``since``.
 
-    ``has_suspended``: jobs are suspended. ``waits`` says how much longer than usual it is waited, where it is.
+    ``has_suspended``: jobs are suspended. ``exposed`` is the verdict's. ``waits`` says how much longer than usual it is waited, where it is.
     """
     blocking = sorted((reading for reading in readings if reading.level), key=_worst_first)
     told = [reading.reason for reading in blocking] or [reading.fact for reading in readings]
@@ -67,6 +70,7 @@ def verdict(
         readings=readings,
         resumes_at=resumes_at,
         starts_at=starts_at,
+        exposed=exposed,
     )
 
 
