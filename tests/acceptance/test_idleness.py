@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.acceptance.program import Daemon, until
+from tests.acceptance.program import IDLE_AT_ONCE, Daemon, until
 
 HELLO = '[flows.hello]\ncommand = ["echo", "{record_id}"]'
 
@@ -50,7 +50,7 @@ class Reporter:
 def test_no_job_starts_while_a_request_is_in_flight_and_all_run_when_it_is_over_and_quiet(
     daemon: Daemon,
 ) -> None:
-    daemon.write(HELLO)
+    daemon.write(HELLO, idle=IDLE_AT_ONCE.replace('quiet_for = "1s"', 'quiet_for = "4s"'))
     daemon.start()
     with reporter(daemon.activity) as web:
         web.snapshot(req=1)
