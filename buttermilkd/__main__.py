@@ -9,6 +9,7 @@ import click
 
 from buttermilkd import __version__
 from buttermilkd.errors import ButtermilkError, Exit, MisconfiguredError, StorageError
+from buttermilkd.plurals import count
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -49,7 +50,7 @@ def _run(
 
     loaded = load(config, os.environ, {name: parse_value(text) for name, text in _pairs(settings)})
     if check_config:
-        click.echo(f"configuration is good: {len(loaded.flows)} flows")
+        click.echo(f"configuration is good: {count(len(loaded.flows), 'flow')}")
         return Exit.OK
     logs.set_up(log_level)
     asyncio.run(service.run(loaded, record))

@@ -11,6 +11,7 @@ from buttermilkd.idle.gate import Look
 from buttermilkd.idle.policy.observations import Jobs
 from buttermilkd.idle.policy.running import Actions, Stance
 from buttermilkd.jobs import Ending, Job
+from buttermilkd.plurals import count
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +107,8 @@ class Suspension:
         new = [job_id for job_id in job_ids if job_id not in before]
         if new:
             self._runner.suspend(new)
-            count = len(self._runner.suspended()) - len(before)
-            logger.info("suspended %d jobs: %s", count, look.verdict.sentence)
+            stopped = len(self._runner.suspended()) - len(before)
+            logger.info("suspended %s: %s", count(stopped, "job"), look.verdict.sentence)
 
     def _resume(self, job_ids: list[str]) -> None:
         suspended = self._runner.suspended()
@@ -115,7 +116,8 @@ class Suspension:
         if back:
             self._runner.resume(back)
             longest = self._clock.monotonic() - min(suspended[job_id] for job_id in back)
-            logger.info("%d jobs go on after up to %.0f s", len(back), longest)
+            going = count(len(back), "job goes on", "jobs go on")
+            logger.info("%s after up to %.0f s", going, longest)
 
     # Giving back
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from buttermilkd.messages import BatchView
+from buttermilkd.plurals import count
 
 EVERYTHING = "*"
 """The name under which all flows are paused at once."""
@@ -32,8 +33,7 @@ def waiting_for(batch: BatchView, now: Situation) -> str | None:
     """What this batch waits for; None where it does not wait."""
     suspended = now.suspended.get(batch["batch_id"], 0)
     if suspended and suspended >= batch["running"]:
-        noun = "job is" if suspended == 1 else "jobs are"
-        return f"{suspended:,} {noun} suspended: {'; '.join(now.reasons)}"
+        return f"{count(suspended, 'job is', 'jobs are')} suspended: {'; '.join(now.reasons)}"
     if not batch["pending"] or batch["running"]:
         return None
     flow = batch["flow"]
@@ -50,5 +50,5 @@ def waiting_for(batch: BatchView, now: Situation) -> str | None:
     if not now.idle:
         return "; ".join(now.reasons)
     if now.running >= now.concurrency:
-        return f"{now.running:,} other jobs are running (daemon.concurrency = {now.concurrency})"
+        return f"{count(now.running, 'other job is', 'other jobs are')} running (daemon.concurrency = {now.concurrency})"
     return None

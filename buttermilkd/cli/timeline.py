@@ -8,6 +8,7 @@ import click
 
 from buttermilkd.cli.times import span
 from buttermilkd.messages import HistorySliceView, HistoryView
+from buttermilkd.plurals import count
 
 CELL = timedelta(minutes=30)
 CELLS = 48
@@ -119,8 +120,7 @@ def _legend(view: HistoryView, *, blocks: bool) -> list[str]:
 
 
 def _sums(view: HistoryView) -> str:
-    noun = "suspension" if view["suspensions"] == 1 else "suspensions"
     return (
-        f"harvested {view['harvested_share'] * 100:.1f} % of {span(view['seconds'])}; {view['suspensions']:,} {noun}, "
+        f"harvested {view['harvested_share'] * 100:.1f} % of {span(view['seconds'])}; {count(view['suspensions'], 'suspension')}, "
         f"{view['suspensions_per_hour']:.2f} an hour, at most {view['most_suspensions']:,} within one hour"
     )
