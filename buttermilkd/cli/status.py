@@ -7,7 +7,7 @@ import click
 
 from buttermilkd import __version__
 from buttermilkd.cli.identifiers import complete_ids
-from buttermilkd.cli.output import print_json, status_word, visible
+from buttermilkd.cli.output import print_json, status_of, status_word, visible
 from buttermilkd.cli.progress import counts, done, follow, has_ended, outlook, percent
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.cli.times import ago, between, span
@@ -102,16 +102,17 @@ def _print_batch(session: Session, batch: BatchView) -> None:
 
 def _print_job(session: Session, job: JobView) -> None:
     title = click.style(job["job_id"], bold=True)
-    session.say(f"{title}  {job['flow']}  {status_word(job['status'])}")
+    session.say(f"{title}  {job['flow']}  {status_word(status_of(job))}")
     session.say(f"  record: {visible(job['record_id'])}")
     if job["parameters"]:
         session.say(f"  parameters: {_shown(job['parameters'])}")
     session.say(f"  attempt {job['attempt']}{_extras(job)}")
     if job["started_at"]:
         host = f" on {job['host']}" if job["host"] else ""
-        session.say(
-            f"  started {ago(job['started_at'])}, took {between(job['started_at'], job['ended_at'])}{host}"
-        )
+        took = f", took {between(job['started_at'], job['ended_at'])}" if job["ended_at"] else ""
+        session.say(f"  started {ago(job['started_at'])}{took}{host}")
+    if suspended_at := job.get("suspended_at"):
+        session.say(f"  suspended {ago(suspended_at)}")
     if job["due_at"] and job["status"] == "pending":
         session.say(f"  not before {job['due_at']}")
     if job["error"]:

@@ -95,12 +95,16 @@ def test_a_request_stops_a_running_job_and_it_goes_on_when_everybody_has_gone(da
             assert waiting is not None
             assert waiting.startswith("1 job is suspended: 1 request in flight")
             assert "suspended for" in daemon.ctl("status").stdout
+            assert daemon.client.job("b.1")["suspended_at"] is not None
+            assert daemon.jobs("b")[0]["suspended_at"] is not None
+            assert "running (suspended)" in daemon.ctl("jobs", "b").stdout
             assert used(pid) == before
         cooling = until(
             lambda: s if (s := daemon.client.status())["state"] == "cooling" else None, "the cool-down"
         )
         assert "suspended jobs resume in" in cooling["sentence"]
         goes_on(daemon, pid)
+        assert daemon.client.job("b.1")["suspended_at"] is None
         finish(daemon)
 
 
