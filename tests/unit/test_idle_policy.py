@@ -44,6 +44,18 @@ def test_after_the_last_request_it_says_when_jobs_start() -> None:
     assert (verdict.resumes_at, verdict.starts_at) == (watch.now + 19, watch.now + 79)
 
 
+def test_its_explanation_is_the_sentence_without_the_state() -> None:
+    watch = Watch()
+    assert watch.see(Web((reporter(watch.now, 41.0),))).explanation == (
+        "last request 41 s ago; suspended jobs resume in 19 s, new ones start in 79 s"
+    )
+    silent = watch.see(Web((reporter(watch.now - 22, 500),)))
+    assert silent.explanation == 'web server "api" (pid 812) silent for 22 s; assuming busy'
+    assert (
+        Watch().see(Web((reporter(watch.now, 840),))).explanation == "last request 14 min ago, other CPU 3 %"
+    )
+
+
 def test_the_latest_of_several_reporters_counts() -> None:
     watch = Watch()
     web = Web((reporter(watch.now, 500), reporter(watch.now, 41), reporter(watch.now, 90)))
