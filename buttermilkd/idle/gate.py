@@ -89,6 +89,8 @@ class Gate:
         self._listeners = listeners
         self.changed = Bell()
         """Rings when the gate opens or closes, and when the allowance grows."""
+        self._logged: Level | None = None
+        """What the log has been told last."""
         self._waiting = False
         self._tick = TICK
         self._demand = Bell()
@@ -250,7 +252,9 @@ class Gate:
             self._allowance = 1 if self._concurrency > 1 else None
         for listener in self._listeners:
             listener(look)
-        if look.verdict.level is not before.level:
+        # That it has just started is no news; whatever keeps it closed after that is told, be it from the start.
+        if look.verdict.level is not self._logged and look.verdict.cause != "start":
+            self._logged = look.verdict.level
             logger.info("%s", look.verdict.sentence)
         if look.verdict.idle is not before.idle:
             self.changed.ring()
