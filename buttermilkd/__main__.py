@@ -68,7 +68,9 @@ def _explain(error: ButtermilkError) -> Exit:
     problems = error.problems if isinstance(error, MisconfiguredError) else ()
     for line in problems:
         click.echo(line, err=True)
-    click.echo(f"error: {error}", err=True)
+    # The error's own words repeat the first of them, for those who see nothing else.
+    told = f"cannot use the configuration: {count(len(problems), 'problem')}" if problems else str(error)
+    click.echo(f"error: {told}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     # The same start would fail the same way: systemd must not try again and again.
