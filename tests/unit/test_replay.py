@@ -91,9 +91,7 @@ def test_a_file_that_is_no_trace_is_refused_with_the_way_to_make_one(tmp_path: P
     with pytest.raises(InvalidRequestError, match="No such file"):
         replay(tmp_path / "missing", {})
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(
-        InvalidRequestError, match="no recording of buttermilkd --record .it is not UTF-8 text"
-    ):
+    with pytest.raises(InvalidRequestError, match="it is not UTF-8 text"):
         replay(file, {})
 
 
