@@ -129,6 +129,9 @@ def test_a_recording_can_be_replayed_with_other_settings(daemon: Daemon) -> None
     assert shown.returncode == 0, shown.stderr
     assert "as recorded" in shown.stdout
     assert "with idle.quiet_for=1h" in shown.stdout
+    assert "jobs could run" in shown.stdout
+    assert "jobs ran" not in shown.stdout
+    assert "an hour" not in shown.stdout  # it is not that long
     document = daemon.ctl_json("idle", "--replay", str(trace), "--set", "idle.quiet_for=1h")
     assert document["as_recorded"]["harvested_share"] > 0
     assert "requests" in {share["cause"] for share in document["as_changed"]["shares"]}

@@ -51,7 +51,7 @@ def test_history_is_a_timeline_with_its_legend_and_sums(terminal: Terminal) -> N
     assert terminal.daemon.requests[-1].query == {"days": "2"}
     assert "█ jobs ran" in shown
     assert "R requests" in shown
-    assert "harvested 50.0 % of 30 min; 3 suspensions, 6.00 an hour, at most 3 within one hour" in shown
+    assert shown.splitlines()[-1] == "harvested 50.0 % of 30 min; 3 suspensions"
 
 
 def test_where_blocks_cannot_be_written_it_does_without_them(terminal: Terminal) -> None:
