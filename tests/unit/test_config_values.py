@@ -96,6 +96,19 @@ def test_anything_else_is_no_window(written: object) -> None:
         parse_windows([written])
 
 
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("Mon-Su", '"Su" is no day of the week: write Mon, Tue, Wed, Thu, Fri, Sat or Sun'),
+        ("25:00-07:00", '"25:00" is no time of day: write 00:00 to 24:00'),
+    ],
+)
+def test_what_is_wrong_with_a_window_is_named(written: str, why: str) -> None:
+    with pytest.raises(ValueError, match="^holds") as refused:
+        parse_windows(["Sat", written])
+    assert str(refused.value) == f'holds "{written}", in which {why}'
+
+
 def test_a_window_that_ends_when_it_begins_is_refused() -> None:
     with pytest.raises(ValueError, match="which ends when it begins"):
         parse_windows(["10:00-10:00"])
