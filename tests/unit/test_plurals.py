@@ -1,10 +1,7 @@
 """Numbers with their nouns."""
 
-from pathlib import Path
-
 import pytest
 
-import buttermilkd
 from buttermilkd.plurals import count
 
 
@@ -18,14 +15,3 @@ def test_one_is_singular_and_anything_else_is_not(number: int, words: str) -> No
 def test_where_more_than_an_s_changes_both_forms_are_given() -> None:
     assert count(1, "job is", "jobs are") == "1 job is"
     assert count(1200, "job is", "jobs are") == "1,200 jobs are"
-
-
-def test_no_log_line_counts_things_by_itself() -> None:
-    sources = Path(buttermilkd.__file__).parent.rglob("*.py")
-    nouns = ("jobs", "flows", "requests", "websockets", "records", "suspensions")
-    assert [
-        f"{source.name}: %d {noun}"
-        for source in sources
-        for noun in nouns
-        if f"%d {noun}" in source.read_text()
-    ] == []
