@@ -173,7 +173,7 @@ def test_a_suspended_job_can_be_cancelled(daemon: Daemon) -> None:
         pid = suspended(daemon)
         receipt = daemon.client.cancel("b.1")
         assert (receipt["stopped"], receipt["killed"]) == (1, 0)
-        assert not Path(f"/proc/{pid}").exists()
+        until(lambda: not Path(f"/proc/{pid}").exists(), "the end of its process")
 
 
 def test_a_daemon_that_is_stopped_gives_suspended_jobs_back_at_once(daemon: Daemon) -> None:
