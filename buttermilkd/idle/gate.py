@@ -252,11 +252,16 @@ class Gate:
             self._allowance = 1 if self._concurrency > 1 else None
         for listener in self._listeners:
             listener(look)
-        # That it has just started is no news; whatever keeps it closed after that is told, be it from the start.
-        if look.verdict.level is not self._logged and look.verdict.cause != "start":
+        # Just started is no news; whatever keeps it closed after that is told, even if it did so from the start.
+        if look.verdict.level is not self._logged and not _is_settling(look.verdict):
             self._logged = look.verdict.level
             logger.info("%s", look.verdict.sentence)
         if look.verdict.idle is not before.idle:
             self.changed.ring()
         if any(look.at < at < self._next_look_at for at in self._foreseen()):
             self._demand.ring()
+
+
+def _is_settling(verdict: Verdict) -> bool:
+    """Whether web servers still get their moment to report."""
+    return any(reading.level and reading.signal.name == "start" for reading in verdict.readings)
