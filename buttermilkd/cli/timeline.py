@@ -15,6 +15,8 @@ CELLS = 48
 Cell = dict[tuple[str, str], float]
 """Seconds of a half hour by state and cause."""
 _LABEL = 12
+_WORDS_WIDTH = 44
+"""Of the legend, at least: most words fit, so that two legends one over the other are aligned."""
 _HOUR = 3600
 _LETTERS = {
     "requests": "R",
@@ -134,7 +136,7 @@ def _legend(view: HistoryView, *, blocks: bool, harvested: str) -> Iterator[str]
         percent, lasted = f"{share['share'] * 100:.1f} %", span(share["seconds"])
         if (percent, lasted) != ("0.0 %", "0 s"):
             rows.append((drawn, percent, lasted))
-    width = max((len(drawn.words) for drawn, _, _ in rows), default=0)
+    width = max([_WORDS_WIDTH, *(len(drawn.words) for drawn, _, _ in rows)])
     for drawn, percent, lasted in rows:
         yield f"{click.style(drawn.symbol, fg=drawn.color)} {drawn.words:<{width}}  {percent:>7}   {lasted}"
 

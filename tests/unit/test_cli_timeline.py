@@ -106,6 +106,12 @@ def test_what_rounds_to_nothing_is_left_out_of_the_legend() -> None:
     assert not any("just started" in line for line in timeline(known, blocks=True))
 
 
+def test_of_next_to_nothing_there_is_no_legend() -> None:
+    start = round(MIDNIGHT.timestamp())
+    lines = timeline(view([Slice(start, "unknown", "start", 0.0, suspensions=1)]), blocks=True)
+    assert lines[-3:] == ["", "", "harvested 0.0 % of 0 s; 1 suspension"]
+
+
 def test_less_than_an_hour_has_no_rates() -> None:
     start = round(MIDNIGHT.timestamp())
     known = view([Slice(start, "busy", "requests", 138.0, suspensions=1)])
