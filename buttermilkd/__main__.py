@@ -9,6 +9,7 @@ import click
 
 from buttermilkd import __version__
 from buttermilkd.errors import ButtermilkError, Exit, MisconfiguredError, StorageError
+from buttermilkd.plurals import count
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -49,7 +50,7 @@ def _run(
 
     loaded = load(config, os.environ, {name: parse_value(text) for name, text in _pairs(settings)})
     if check_config:
-        click.echo(f"configuration is good: {len(loaded.flows)} flows")
+        click.echo(f"configuration is good: {count(len(loaded.flows), 'flow')}")
         return Exit.OK
     logs.set_up(log_level)
     asyncio.run(service.run(loaded, record))
@@ -67,7 +68,9 @@ def _explain(error: ButtermilkError) -> Exit:
     problems = error.problems if isinstance(error, MisconfiguredError) else ()
     for line in problems:
         click.echo(line, err=True)
-    click.echo(f"error: {error}", err=True)
+    # The error's own words repeat the first of them, for those who see nothing else.
+    told = f"cannot use the configuration: {count(len(problems), 'problem')}" if problems else str(error)
+    click.echo(f"error: {told}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     # The same start would fail the same way: systemd must not try again and again.

@@ -120,6 +120,8 @@ def _over(path: Path, changes: Mapping[str, Any]) -> list[Slice]:
                 run = Run(_settings(one, changes))
     except (OSError, UnicodeDecodeError, UnreadableTraceError) as error:
         why = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, UnicodeDecodeError):
+            why = "it is no recording of buttermilkd --record (it is not UTF-8 text)"
         raise InvalidRequestError(
             f"cannot replay {path}: {why}", hint="record one with buttermilkd --record FILE"
         ) from error

@@ -27,6 +27,7 @@ from buttermilkd.idle.history import History
 from buttermilkd.idle.load.machine import Machine
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.ledger import Ledger
+from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
@@ -153,8 +154,8 @@ async def _recover(ledger: Ledger, most_interruptions: int) -> None:
     recovered = await ledger.recover(most_interruptions)
     if recovered.interrupted or recovered.failed:
         logger.warning(
-            "the last daemon died: %d jobs are pending again, %d failed since they were interrupted too often",
-            recovered.interrupted,
+            "the last daemon died: %s pending again, %d failed after too many interruptions",
+            count(recovered.interrupted, "job is", "jobs are"),
             recovered.failed,
         )
 

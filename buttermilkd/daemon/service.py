@@ -14,6 +14,7 @@ from buttermilkd.config.settings import Settings
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
 from buttermilkd.daemon.assembly import opened
+from buttermilkd.plurals import count
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ async def run(settings: Settings, record: Path | None = None) -> None:
         running = [
             tasks.create_task(_supervised(name, service), name=name) for name, service in named.items()
         ]
-        logger.info("buttermilkd %s is ready: %d flows", __version__, len(settings.flows))
+        logger.info("buttermilkd %s is ready: %s", __version__, count(len(settings.flows), "flow"))
         await _drained(services, stop)
         for task in reversed(running):
             task.cancel()
@@ -71,9 +72,9 @@ async def _supervised(name: str, service: Coroutine[Any, Any, None]) -> None:
 
 async def _drained(services: Services, stop: "asyncio.Queue[signal.Signals]") -> None:
     number = await stop.get()
-    running = len(services.dispatcher.running)
+    running = count(len(services.dispatcher.running), "job runs", "jobs run")
     patience = services.settings.daemon.drain_timeout
-    logger.info("stopping on %s: %d jobs run, waiting up to %.0f s for them", number.name, running, patience)
+    logger.info("stopping on %s: %s, waiting up to %.0f s", number.name, running, patience)
 
     services.suspension.drain()
 

@@ -177,7 +177,7 @@ def read(lines: Iterable[str]) -> Iterator[Start | Seen]:
         try:
             one = decoder.decode(line)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            problem = UnreadableTraceError(f"line {number}: {_why(error)}")
+            problem = UnreadableTraceError(_why(error, number, began=decoder.began))
         else:
             yield one
     if problem is not None and not decoder.began:
@@ -186,10 +186,12 @@ def read(lines: Iterable[str]) -> Iterator[Start | Seen]:
         raise UnreadableTraceError("it is empty")
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, number: int, *, began: bool) -> str:
     if isinstance(error, UnreadableTraceError):
-        return str(error)
-    return f"cannot be read ({type(error).__name__}: {error})"
+        return f"line {number}: {error}"
+    fault = "not JSON" if isinstance(error, json.JSONDecodeError) else "not what is written there"
+    told = f"line {number} is {fault}"
+    return told if began else f"it is no recording of buttermilkd --record ({told})"
 
 
 class Decoder:

@@ -97,12 +97,16 @@ def test_a_request_stops_a_running_job_and_it_goes_on_when_everybody_has_gone(da
             assert waiting is not None
             assert waiting.startswith("1 job is suspended: 1 request in flight")
             assert "suspended for" in daemon.ctl("status").stdout
+            assert daemon.client.job("b.1")["suspended_at"] is not None
+            assert daemon.jobs("b")[0]["suspended_at"] is not None
+            assert "running (suspended)" in daemon.ctl("jobs", "b").stdout
             assert used(pid) == before
         cooling = until(
             lambda: s if (s := daemon.client.status())["state"] == "cooling" else None, "the cool-down"
         )
         assert "suspended jobs resume in" in cooling["sentence"]
         goes_on(daemon, pid)
+        assert daemon.client.job("b.1")["suspended_at"] is None
         finish(daemon)
 
 
@@ -171,7 +175,7 @@ def test_a_suspended_job_can_be_cancelled(daemon: Daemon) -> None:
         pid = suspended(daemon)
         receipt = daemon.client.cancel("b.1")
         assert (receipt["stopped"], receipt["killed"]) == (1, 0)
-        assert not Path(f"/proc/{pid}").exists()
+        until(lambda: not Path(f"/proc/{pid}").exists(), "the end of its process")
 
 
 def test_a_daemon_that_is_stopped_gives_suspended_jobs_back_at_once(daemon: Daemon) -> None:

@@ -219,6 +219,7 @@ def job(**changes: Any) -> JobView:
         "host": "study-1",
         "created_at": "2026-11-24T00:00:00.000Z",
         "started_at": "2026-11-24T00:01:00.000Z",
+        "suspended_at": None,
         "ended_at": "2026-11-24T00:02:05.000Z",
     }
     return cast(JobView, view | changes)

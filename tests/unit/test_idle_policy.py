@@ -96,6 +96,17 @@ def test_nobody_foresees_when_suspended_jobs_resume_while_something_is_not_known
     assert (verdict.resumes_at, verdict.starts_at) == (None, None)
 
 
+def test_its_explanation_is_the_sentence_without_the_state() -> None:
+    watch = Watch()
+    cooling = watch.see(Web((reporter(watch.now, 70.0),)))
+    assert cooling.explanation == "last request 70 s ago; new jobs start in 50 s"
+    silent = watch.see(Web((reporter(watch.now - 22, 500),)))
+    assert silent.explanation == 'web server "api" (pid 812) silent for 22 s; assuming busy'
+    assert (
+        Watch().see(Web((reporter(watch.now, 840),))).explanation == "last request 14 min ago, other CPU 3 %"
+    )
+
+
 def test_the_latest_of_several_reporters_counts() -> None:
     watch = Watch()
     web = Web((reporter(watch.now, 500), reporter(watch.now, 41), reporter(watch.now, 90)))

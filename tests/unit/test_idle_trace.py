@@ -140,12 +140,13 @@ def test_a_second_run_in_one_file_begins_anew() -> None:
 def broken() -> Iterator[tuple[list[str], str]]:
     good = written([(BEGAN, sample(BEGAN))])
     yield [], "it is empty"
-    yield ["no JSON"], "line 1: cannot be read"
+    yield ["no JSON"], "it is no recording of buttermilkd --record (line 1 is not JSON)"
     yield ['{"t": 1}'], "line 1: no trace of buttermilkd begins like this"
     yield ['{"t": 1}', *good], "line 1: no trace of buttermilkd begins like this"
     yield [good[0].replace('"v": 1', '"v": 99')], "version 99"
-    yield [*good, "garbage", good[1]], "line 3: cannot be read"
-    yield [good[0], '{"t": 1}', good[1]], "line 2: cannot be read (KeyError"
+    yield [*good, "garbage", good[1]], "line 3 is not JSON"
+    yield ["5"], "it is no recording of buttermilkd --record (line 1 is not what is written there)"
+    yield [good[0], '{"t": 1}', good[1]], "line 2 is not what is written there"
     yield ["[]", good[0]], "line 1"
 
 

@@ -108,7 +108,8 @@ def test_what_cannot_be_set_is_refused(tmp_path: Path, changes: dict[str, str], 
 
 def test_a_file_that_is_no_trace_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
-    for content, why in (("hello\n", "line 1: cannot be read"), ("", "it is empty")):
+    no_json = "it is no recording of buttermilkd --record (line 1 is not JSON)"
+    for content, why in (("hello\n", no_json), ("", "it is empty")):
         file.write_text(content)
         with pytest.raises(InvalidRequestError) as refused:
             replay(file, {})
@@ -117,7 +118,7 @@ def test_a_file_that_is_no_trace_is_refused_with_the_way_to_make_one(tmp_path: P
     with pytest.raises(InvalidRequestError, match="No such file"):
         replay(tmp_path / "missing", {})
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(InvalidRequestError, match="cannot replay"):
+    with pytest.raises(InvalidRequestError, match="it is not UTF-8 text"):
         replay(file, {})
 
 

@@ -36,6 +36,11 @@ class Verdict:
         """``unknown``, ``busy``, ``cooling``, ``idle`` or ``held``."""
         return "idle" if self.idle else self.level.name.lower()
 
+    @property
+    def explanation(self) -> str:
+        """The sentence without the state that it begins with."""
+        return self.sentence.partition(": ")[2]
+
 
 def verdict(
     level: Level,
