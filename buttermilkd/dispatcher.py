@@ -10,6 +10,7 @@ from buttermilkd.bell import Bell, first_of
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import Ending, Event, Job, Outcome, Settlement, Taken
+from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
 from buttermilkd.retries import RetryLimits, decide
 
@@ -181,7 +182,7 @@ class Dispatcher:
             try:
                 await self._queue.settle(settlements)
             except ButtermilkError as error:
-                self.trouble = f"{len(settlements):,} ended jobs cannot be recorded: {error}"
+                self.trouble = f"{count(len(settlements), 'ended job')} cannot be recorded: {error}"
                 logger.error("%s; trying again in %.0f s", self.trouble, pause)  # noqa: TRY400
                 await self._clock.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
@@ -242,7 +243,8 @@ class Dispatcher:
         await self._runner.stop(list(self._running), Ending.GIVEN_BACK)
         await first_of([self._until_settled(set(self._running)), self._until_hopeless()])
         if self._running:
-            logger.error("stopping with %d jobs as they stand: %s", len(self._running), self.trouble)
+            left = count(len(self._running), "job")
+            logger.error("stopping with %s as they stand: %s", left, self.trouble)
 
     async def _until_hopeless(self) -> None:
         """Return once nothing could be recorded for a while."""

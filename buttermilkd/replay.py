@@ -142,7 +142,10 @@ def _settings(start: Start, changes: Mapping[str, Any]) -> IdleSettings:
     try:
         return _Tables(idle=written | dict(changes)).idle
     except ValidationError as error:
-        problems = [f"{'.'.join(problem.path)}: {problem.text}" for problem in problems_of(error)]
+        set_by_somebody = {("idle", name) for name in (*start.given, *changes)}
+        problems = [
+            f"{'.'.join(problem.path)}: {problem.text}" for problem in problems_of(error, set_by_somebody)
+        ]
         raise InvalidRequestError(
             f"cannot replay with these settings: {'; '.join(problems)}", problems=problems
         ) from error

@@ -288,7 +288,7 @@ async def test_draining_ends_also_where_nothing_can_be_recorded(
     assert not draining.done()
     await scene.clock.advance(LAST_PATIENCE)
     await asyncio.wait_for(draining, 5)
-    assert "stopping with 1 jobs as they stand" in caplog.text
+    assert "stopping with 1 job as they stand" in caplog.text
     assert scene.status("b.1") is Status.RUNNING
 
 

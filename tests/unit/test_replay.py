@@ -96,7 +96,7 @@ def test_several_runs_in_one_file_are_several_runs(tmp_path: Path) -> None:
         ({"daemon.concurrency": "3"}, "cannot set daemon.concurrency in a replay"),
         ({"idle.quiet_for": "soon"}, "idle.quiet_for: must be a duration"),
         ({"idle.quiet_fro": "30s"}, 'idle.quiet_fro: unknown key; did you mean "quiet_for"?'),
-        ({"idle.steal_busy": "0.01"}, "idle.steal_clear: must be below steal_busy"),
+        ({"idle.steal_busy": "0.01"}, "idle.steal_busy: must be above steal_clear (0.05 by default)"),
     ],
 )
 def test_what_cannot_be_set_is_refused(tmp_path: Path, changes: dict[str, str], why: str) -> None:
