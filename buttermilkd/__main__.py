@@ -10,6 +10,7 @@ import click
 
 from buttermilkd import __version__
 from buttermilkd.errors import ButtermilkError, Exit, MisconfiguredError, StorageError
+from buttermilkd.plurals import count
 
 if TYPE_CHECKING:
     from buttermilkd.config.settings import Settings
@@ -69,7 +70,7 @@ def _loaded(config: Path | None, settings: tuple[str, ...]) -> "Settings":
 
 def _check(config: Path | None, settings: tuple[str, ...]) -> Exit:
     loaded = _loaded(config, settings)
-    click.echo(f"configuration is good: {len(loaded.flows)} flows")
+    click.echo(f"configuration is good: {count(len(loaded.flows), 'flow')}")
     return Exit.OK
 
 
@@ -101,7 +102,9 @@ def _explain(error: ButtermilkError) -> Exit:
     problems = error.problems if isinstance(error, MisconfiguredError) else ()
     for line in problems:
         click.echo(line, err=True)
-    click.echo(f"error: {error}", err=True)
+    # The error's own words repeat the first of them, for those who see nothing else.
+    told = f"cannot use the configuration: {count(len(problems), 'problem')}" if problems else str(error)
+    click.echo(f"error: {told}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     # The same start would fail the same way: systemd must not try again and again.

@@ -26,6 +26,7 @@ from buttermilkd.jobs import (
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.batches import Answer
 from buttermilkd.messages import CreateBatch, CreatedView, ReceiptView, RetriedView
+from buttermilkd.plurals import count
 from buttermilkd.records import FlowSource, from_flow, unique
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class Batches:
             # One at a time: a batch's jobs are one contiguous range of the ledger's table.
             async with self._writing:
                 await self._ledger.create(spec, iter(records), caller.keep(created) if caller.keep else None)
-            logger.info("created %s: %s jobs of %s", spec.batch_id, f"{spec.total:,}", spec.flow)
+            logger.info("created %s: %s of %s", spec.batch_id, count(spec.total, "job"), spec.flow)
         return created
 
     async def _flow(self, name: str) -> Flow:

@@ -10,6 +10,7 @@ from buttermilkd.bell import Bell, first_of
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import Ending, Event, Job, Outcome, Settlement, Taken
+from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
 from buttermilkd.retries import RetryLimits, decide
 
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 30.0
 """Seconds between two tries to record what cannot be recorded."""
+LAST_PATIENCE = 10.0
+"""Seconds for which a daemon that stops tries it: what it has not recorded is begun again."""
 
 
 class Gate(Protocol):
@@ -179,7 +182,7 @@ class Dispatcher:
             try:
                 await self._queue.settle(settlements)
             except ButtermilkError as error:
-                self.trouble = f"{len(settlements):,} ended jobs cannot be recorded: {error}"
+                self.trouble = f"{count(len(settlements), 'ended job')} cannot be recorded: {error}"
                 logger.error("%s; trying again in %.0f s", self.trouble, pause)  # noqa: TRY400
                 await self._clock.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
@@ -229,13 +232,27 @@ class Dispatcher:
         return not self._refused.isdisjoint((job.job_id, job.batch_id))
 
     async def drain(self, patience: float) -> None:
-        """Begin nothing more; wait ``patience`` seconds for what runs; give the rest back; record it all."""
+        """Begin nothing more; wait ``patience`` seconds for what runs; give the rest back; record it all.
+
+        Where that cannot be recorded, as on a full disk, it is left as it stands: running, to be recovered.
+        """
         self.draining = True
         async with self._taking:  # what is being taken right now is given back
             self._runner.recall()
         await first_of([self._until_settled(set(self._running)), self._clock.sleep(patience)])
         await self._runner.stop(list(self._running), Ending.GIVEN_BACK)
-        await self._until_settled(set(self._running))
+        await first_of([self._until_settled(set(self._running)), self._until_hopeless()])
+        if self._running:
+            left = count(len(self._running), "job")
+            logger.error("stopping with %s as they stand: %s", left, self.trouble)
+
+    async def _until_hopeless(self) -> None:
+        """Return once nothing could be recorded for a while."""
+        while True:
+            seen = self._settled.ring_count
+            await self._clock.sleep(LAST_PATIENCE)
+            if self.trouble is not None and self._settled.ring_count == seen:
+                return
 
     async def _until_settled(self, job_ids: Collection[str]) -> None:
         while self._running.keys() & job_ids:

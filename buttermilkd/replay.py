@@ -21,6 +21,8 @@ from buttermilkd.idle.trace import Seen, Start, UnreadableTraceError, read
 from buttermilkd.messages import HistoryView, ReplayView
 
 _TABLE = "idle."
+_FOLLOWS = {"start_after": "quiet_for", "websocket_start_after": "quiet_for", "suspend_max": "suspend_min"}
+"""Which key's value follows from which, where nobody has set it."""
 
 
 class _Tables(BaseModel):
@@ -118,6 +120,8 @@ def _over(path: Path, changes: Mapping[str, Any]) -> list[Slice]:
                 run = Run(_settings(one, changes))
     except (OSError, UnicodeDecodeError, UnreadableTraceError) as error:
         why = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, UnicodeDecodeError):
+            why = "it is no recording of buttermilkd --record (it is not UTF-8 text)"
         raise InvalidRequestError(
             f"cannot replay {path}: {why}", hint="record one with buttermilkd --record FILE"
         ) from error
@@ -130,15 +134,18 @@ def _taken(run: Run | None) -> Iterable[Slice]:
 
 def _settings(start: Start, changes: Mapping[str, Any]) -> IdleSettings:
     """Raises InvalidRequestError."""
-    # What follows from a key that is changed is not kept as it was.
-    written = dict(start.settings)
-    if "quiet_for" in changes:
-        derived = ("start_after", "websocket_start_after")
-        written = {name: value for name, value in written.items() if name not in derived}
+    written = {
+        name: value
+        for name, value in start.settings.items()
+        if name in start.given or _FOLLOWS.get(name) not in changes
+    }
     try:
         return _Tables(idle=written | dict(changes)).idle
     except ValidationError as error:
-        problems = [f"{'.'.join(problem.path)}: {problem.text}" for problem in problems_of(error)]
+        set_by_somebody = {("idle", name) for name in (*start.given, *changes)}
+        problems = [
+            f"{'.'.join(problem.path)}: {problem.text}" for problem in problems_of(error, set_by_somebody)
+        ]
         raise InvalidRequestError(
             f"cannot replay with these settings: {'; '.join(problems)}", problems=problems
         ) from error

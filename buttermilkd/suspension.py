@@ -11,6 +11,7 @@ from buttermilkd.idle.gate import Look
 from buttermilkd.idle.policy.observations import Jobs
 from buttermilkd.idle.policy.running import Actions, Stance
 from buttermilkd.jobs import Ending, Job
+from buttermilkd.plurals import count
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Suspension:
         self._clock = clock
         self._longest = longest
         self._actions = Actions(start=False)
-        self._evicted: set[str] = set()
+        self._evicted: dict[str, str] = {}
+        """Ids of jobs to be given back since people came, and the sentence that says so."""
         self._leaving: set[str] = set()
         self._news = Bell()
         self._draining = False
@@ -98,7 +100,7 @@ class Suspension:
         )
         self._resume([job for kind, at in now.items() if at is Stance.GO_ON for job in kinds.get(kind, ())])
         if look.actions.requeue is Stance.STOP:
-            self._evicted.update(kinds.get("requeue", ()))
+            self._evicted |= dict.fromkeys(kinds.get("requeue", ()), look.verdict.sentence)
         self._news.ring()
 
     def _suspend(self, job_ids: list[str], look: Look) -> None:
@@ -106,8 +108,8 @@ class Suspension:
         new = [job_id for job_id in job_ids if job_id not in before]
         if new:
             self._runner.suspend(new)
-            count = len(self._runner.suspended()) - len(before)
-            logger.info("suspended %d jobs: %s", count, look.verdict.sentence)
+            stopped = len(self._runner.suspended()) - len(before)
+            logger.info("suspended %s: %s", count(stopped, "job"), look.verdict.sentence)
 
     def _resume(self, job_ids: list[str]) -> None:
         suspended = self._runner.suspended()
@@ -115,7 +117,8 @@ class Suspension:
         if back:
             self._runner.resume(back)
             longest = self._clock.monotonic() - min(suspended[job_id] for job_id in back)
-            logger.info("%d jobs go on after up to %.0f s", len(back), longest)
+            going = count(len(back), "job goes on", "jobs go on")
+            logger.info("%s after up to %.0f s", going, longest)
 
     # Giving back
 
@@ -124,11 +127,13 @@ class Suspension:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 seen = self._news.ring_count
-                doomed = (self._evicted | self._overdue()) - self._leaving
+                doomed = self._overdue() | self._evicted
                 self._evicted.clear()
-                if doomed:
-                    self._leaving |= doomed
-                    tasks.create_task(self._give_back(doomed), name="giving back")
+                for why in dict.fromkeys(doomed.values()):
+                    jobs = {job_id for job_id, its in doomed.items() if its == why} - self._leaving
+                    if jobs:
+                        self._leaving |= jobs
+                        tasks.create_task(self._give_back(jobs, why), name="giving back")
                 waits = [self._news.heard(seen)]
                 if (left := self._until_next()) is not None:
                     waits.append(self._clock.sleep(left))
@@ -139,9 +144,10 @@ class Suspension:
         self._draining = True
         self._news.ring()
 
-    async def _give_back(self, job_ids: set[str]) -> None:
+    async def _give_back(self, job_ids: set[str], why: str) -> None:
         try:
             await self._runner.stop(job_ids, Ending.GIVEN_BACK)
+            logger.info("gave back %s: %s", count(len(job_ids), "job"), why)
         finally:
             self._leaving -= job_ids
 
@@ -159,9 +165,18 @@ class Suspension:
                 limits[job.job_id] = since + (self._longest if flow.suspend_max is None else flow.suspend_max)
         return limits
 
-    def _overdue(self) -> set[str]:
-        now = self._clock.monotonic()
-        return {job_id for job_id, at in self._limits().items() if at <= now}
+    def _overdue(self) -> dict[str, str]:
+        """The jobs that make room now, each with the reason."""
+        now, suspended = self._clock.monotonic(), self._runner.suspended()
+        return {
+            job_id: self._why(now - suspended[job_id]) for job_id, at in self._limits().items() if at <= now
+        }
+
+    def _why(self, lasting: float) -> str:
+        if self._draining:
+            return "the daemon is stopping"
+        scarce = ", and memory is short" if self._actions.memory_is_short else ""
+        return f"suspended for {lasting:.0f} s{scarce}"
 
     def _until_next(self) -> float | None:
         now = self._clock.monotonic()

@@ -1,9 +1,10 @@
 """Why a batch waits: the one sentence that the API, the CLI and the journal print. A pure function."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from buttermilkd.messages import BatchView
+from buttermilkd.plurals import count
 
 EVERYTHING = "*"
 """The name under which all flows are paused at once."""
@@ -14,8 +15,8 @@ class Situation:
     """What decides on whether jobs start."""
 
     idle: bool
-    reasons: Sequence[str]
-    """The idleness decision's, worst first."""
+    why: str
+    """The idleness decision's sentence, without its state: every reason, worst first, and when it will be over."""
     holds: Collection[str]
     """Names of paused flows; ``*`` stands for all."""
     flows: Collection[str]
@@ -32,8 +33,7 @@ def waiting_for(batch: BatchView, now: Situation) -> str | None:
     """What this batch waits for; None where it does not wait."""
     suspended = now.suspended.get(batch["batch_id"], 0)
     if suspended and suspended >= batch["running"]:
-        noun = "job is" if suspended == 1 else "jobs are"
-        return f"{suspended:,} {noun} suspended: {'; '.join(now.reasons)}"
+        return f"{count(suspended, 'job is', 'jobs are')} suspended: {now.why}"
     if not batch["pending"] or batch["running"]:
         return None
     flow = batch["flow"]
@@ -48,7 +48,7 @@ def waiting_for(batch: BatchView, now: Situation) -> str | None:
     if flow not in now.flows:
         return f"flow {flow} is not configured on this host"
     if not now.idle:
-        return "; ".join(now.reasons)
+        return now.why
     if now.running >= now.concurrency:
-        return f"{now.running:,} other jobs are running (daemon.concurrency = {now.concurrency})"
+        return f"{count(now.running, 'other job is', 'other jobs are')} running (daemon.concurrency = {now.concurrency})"
     return None

@@ -13,6 +13,7 @@ from buttermilkd.cli.times import ago, span
 from buttermilkd.client import Client
 from buttermilkd.errors import ButtermilkError, Exit
 from buttermilkd.messages import BatchView
+from buttermilkd.plurals import count
 
 PAGE = 1000
 
@@ -115,7 +116,7 @@ def retry(session: Session, ids: tuple[str, ...], *, failed: bool) -> Exit:
 
     def act(client: Client, item_id: str) -> tuple[Mapping[str, Any], str]:
         answer = client.retry(item_id, failed=failed)
-        return answer, f"{answer['id']}: {answer['requeued']:,} jobs queued again"
+        return answer, f"{answer['id']}: {count(answer['requeued'], 'job')} queued again"
 
     return _each(session, ids, act)
 

@@ -18,6 +18,7 @@ from buttermilkd.client import Created
 from buttermilkd.errors import Exit, TimedOutError
 from buttermilkd.jobs import Status
 from buttermilkd.messages import ERROR_POLICIES, BatchView
+from buttermilkd.plurals import count
 from buttermilkd.records import FORMATS, from_path, given, read
 
 
@@ -152,12 +153,13 @@ def _refuse(constant: str) -> Any:
 
 def _print_created(session: Session, created: Created, *, follows: bool) -> None:
     verb = "would create" if created.dry_run else "created"
-    size = f"{created.jobs:,} jobs of {created.flow}"
+    size = f"{count(created.jobs, 'job')} of {created.flow}"
     if created.variants > 1:
-        size += f" ({created.records:,} records x {created.variants:,} variants)"
+        size += f" ({count(created.records, 'record')} x {count(created.variants, 'variant')})"
     session.say(f"{verb} {click.style(created.batch_id, bold=True)}: {size}")
     if created.duplicates:
-        session.note(f"dropped {created.duplicates:,} records that were given more than once")
+        twice = count(created.duplicates, "record that was", "records that were")
+        session.note(f"dropped {twice} given more than once")
     if created.seed is not None:
         session.advise(f"shuffled; the same order again: --seed {created.seed}")
     if not created.dry_run and not follows:
@@ -174,8 +176,9 @@ def _wait(session: Session, created: Created, timeout: float | None) -> Exit:
         print_json({**asdict(created), "batch": view})
     if not has_ended(view):
         left = view["total"] - done(view)
+        unended = count(view["total"], "job has not ended", "jobs have not ended")
         raise TimedOutError(
-            f"cannot wait any longer for {view['batch_id']}: {left:,} of {view['total']:,} jobs have not ended",
+            f"cannot wait any longer for {view['batch_id']}: {left:,} of {unended}",
             hint=f"it goes on; follow it: buttermilkctl status {view['batch_id']} --follow",
         )
     return _ended(session, view)

@@ -16,6 +16,7 @@ from buttermilkd.cli.session import Session, common_options
 from buttermilkd.client import Client
 from buttermilkd.config.locate import configured_state_dir, find_config
 from buttermilkd.errors import ButtermilkError, Exit
+from buttermilkd.messages import IdleView
 
 TIMEOUT = 5.0
 CONFIG_CHECK_TIMEOUT = 60
@@ -152,6 +153,19 @@ def _state(directory: Path) -> Finding:
     return Finding("state", ok=True, detail=detail)
 
 
+def _web_servers(verdict: IdleView) -> Finding:
+    """Whether they report what their users do. That none does is no fault: there may be none."""
+    reports = next((one for one in verdict["signals"] if one["name"] == "reporters"), None)
+    unseen = [one["name"] for one in verdict["signals"] if one["state"] == "missing"]
+    detail = reports["reason"] or reports["value"] if reports else "not told"
+    if reports is not None and reports["state"] == "unknown":
+        mend = "see what the web server sends, or whether it hangs"
+        return Finding("web servers", ok=False, detail=detail, mend=mend)
+    if unseen:
+        detail += f"; not told by this machine: {', '.join(unseen)} (see buttermilkctl idle)"
+    return Finding("web servers", ok=True, detail=detail)
+
+
 def _daemon(client: Client) -> Iterator[Finding]:
     status = client.status()
     yield Finding("daemon", ok=True, detail=f"answers on {client.socket}; {status['sentence']}")
@@ -162,6 +176,7 @@ def _daemon(client: Client) -> Iterator[Finding]:
         detail=f"buttermilkctl {__version__}, daemon {status['version']}",
         mend=None if same else "restart the daemon: systemctl restart buttermilkd",
     )
+    yield _web_servers(client.idle())
     flows = client.flows()["flows"]
     if not flows:
         mend = "add a [flows.NAME] to the configuration"

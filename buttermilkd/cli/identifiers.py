@@ -44,4 +44,5 @@ def items_argument() -> Callable[[Decorated], Decorated]:
 
 
 def flow_argument(*, required: bool = True) -> Callable[[Decorated], Decorated]:
-    return click.argument("flow", metavar="FLOW", required=required, shell_complete=complete_flows)
+    metavar = "FLOW" if required else "[FLOW]"
+    return click.argument("flow", metavar=metavar, required=required, shell_complete=complete_flows)

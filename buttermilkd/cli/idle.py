@@ -12,12 +12,13 @@ from buttermilkd.cli.session import Session, common_options
 from buttermilkd.cli.timeline import timeline
 from buttermilkd.cli.times import clock_time, until
 from buttermilkd.client import Client
-from buttermilkd.errors import NotRunningError, UnavailableError
+from buttermilkd.errors import NotRunningError, TimedOutError, UnavailableError
 from buttermilkd.messages import IdleView, RunningJobsView
 
 WATCH_EVERY = 1.0
-RECONNECTS = 20
-"""How often to look for a daemon that went away, once a second: long enough for a restart."""
+WATCH_PATIENCE = 5.0
+"""Seconds after which a daemon that is watched and says nothing is taken to have gone away."""
+SILENT = "the daemon does not answer; waiting for it"
 
 _COLUMNS = (Column("SIGNAL"), Column("STATE"), Column("NOW"), Column("BUSY AT"), Column("CLEAR AT"))
 
@@ -62,7 +63,7 @@ def idle(
 
         show_replay(session, replay, changes)
         return
-    client = session.client()
+    client = session.client(WATCH_PATIENCE) if watch else session.client()
     if history:
         _show_history(session, client, days)
     elif session.json:
@@ -105,6 +106,9 @@ def _heading(verdict: IdleView) -> Iterator[str]:
     protection = verdict["protection"]
     proven = "proven" if protection["proven"] else "not proven"
     yield f"  idle priority protects web servers: {proven}: {visible(protection['why'])}"
+    if protection["proven"]:
+        beside = f"do not, {visible(protection['exposed'])}" if protection["exposed"] else "do"
+        yield f"  jobs of flows with on_busy = auto go on while people are there: they {beside}"
     suspending = verdict["suspending"]
     why = f", since {visible(suspending['why'])}" if suspending["why"] else " of control groups"
     yield f"  jobs are suspended by {'signals' if suspending['why'] else 'the freezer'}{why}"
@@ -133,39 +137,47 @@ def _rows(verdict: IdleView) -> list[list[str]]:
 # Watching
 
 
-def _verdicts(client: Client) -> Iterator[IdleView]:
-    """One each second, for ever; a daemon that restarts is waited for."""
-    failures = 0
+def _verdicts(client: Client) -> Iterator[IdleView | None]:
+    """One each second, for ever; None while a daemon that has answered before does not.
+
+    Raises:
+        ButtermilkError: there was no answer to the first question.
+    """
+    yield client.idle()
     while True:
+        time.sleep(WATCH_EVERY)
         try:
             verdict = client.idle()
-        except (NotRunningError, UnavailableError):
-            failures += 1
-            if failures > RECONNECTS:
-                raise
+        except (NotRunningError, UnavailableError, TimedOutError):
+            yield None
         else:
-            failures = 0
             yield verdict
-        time.sleep(WATCH_EVERY)
 
 
 def _watch_lines(session: Session, client: Client) -> None:
-    """A line whenever the state or what decides it has changed."""
+    """A line whenever the state or what decides it has changed, and when the daemon goes away."""
     last = ("", "")
     for verdict in _verdicts(client):
-        if (now := (verdict["state"], verdict["cause"])) != last:
-            session.say(f"{clock_time(None)} {visible(verdict['sentence'])}")
+        now = (verdict["state"], verdict["cause"]) if verdict else (SILENT, SILENT)
+        if now != last:
+            sentence = visible(verdict["sentence"]) if verdict else SILENT
+            session.say(f"{clock_time(None)} {sentence}")
             last = now
 
 
 def _watch_live(session: Session, client: Client) -> None:
-    """The whole view, drawn anew in its place."""
+    """The whole view, drawn anew in its place; of a daemon that went away, what it said last, dimmed."""
     from rich.console import Console, Group  # noqa: PLC0415 - as in output.py
     from rich.live import Live  # noqa: PLC0415
+    from rich.styled import Styled  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(file=sys.stdout, no_color=not session.colored(sys.stdout), highlight=False)
+    table = table_of(_COLUMNS, [])
     with Live(console=console, auto_refresh=False) as live:
         for verdict in _verdicts(client):
-            heading = Text.from_ansi("\n".join(_heading(verdict)))
-            live.update(Group(heading, table_of(_COLUMNS, _rows(verdict))), refresh=True)
+            if verdict is None:
+                live.update(Group(Text(SILENT, "yellow"), Styled(table, "dim")), refresh=True)
+                continue
+            table = table_of(_COLUMNS, _rows(verdict))
+            live.update(Group(Text.from_ansi("\n".join(_heading(verdict))), table), refresh=True)

@@ -10,7 +10,7 @@ import click
 
 from buttermilkd.cli.batches import collect
 from buttermilkd.cli.identifiers import batch_argument, complete_ids
-from buttermilkd.cli.output import STATUSES, Column, print_json, print_table
+from buttermilkd.cli.output import STATUSES, Column, print_json, print_table, status_of
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.cli.times import between
 from buttermilkd.messages import JobView, ResultView
@@ -21,7 +21,7 @@ _COLUMNS = (
     Column("RECORD"),
     Column("PARAMETERS"),
     Column("ATTEMPT", right=True),
-    Column("TOOK", right=True),
+    Column("TIME", right=True),
     Column("WHY"),
 )
 _FIELDS = (
@@ -67,13 +67,20 @@ def _row(job: JobView) -> list[str]:
     parameters = " ".join(f"{name}={_word(value)}" for name, value in job["parameters"].items())
     return [
         job["job_id"],
-        job["status"],
+        status_of(job),
         job["record_id"],
         parameters,
         str(job["attempt"]),
-        between(job["started_at"], job["ended_at"]),
+        _time(job),
         job["cause"] or "",
     ]
+
+
+def _time(job: JobView) -> str:
+    """How long its attempt took, or how long ago the one that runs began."""
+    if job["ended_at"] is None:
+        return f"for {between(job['started_at'], None)}" if job["status"] == "running" else "-"
+    return between(job["started_at"], job["ended_at"])
 
 
 def _word(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 import click
 
 from buttermilkd.cli.session import Session
+from buttermilkd.messages import JobView
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,8 +44,18 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
+def status_of(job: JobView) -> str:
+    """A job's status; of one that stands still, that too."""
+    # A daemon of an older version does not tell.
+    return f"{job['status']} (suspended)" if job.get("suspended_at") else job["status"]
+
+
 def status_word(status: str) -> str:
-    return click.style(status, fg=STATUSES.get(status))
+    return click.style(status, fg=_status_color(status))
+
+
+def _status_color(status: str) -> str | None:
+    return STATUSES.get(status.partition(" ")[0])
 
 
 def print_table(session: Session, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
@@ -94,7 +105,7 @@ def table_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table
     for row in rows:
         table.add_row(
             *(
-                Text(visible(cell), STATUSES.get(cell, "") if column.title == "STATUS" else "")
+                Text(visible(cell), (_status_color(cell) or "") if column.title == "STATUS" else "")
                 for cell, column in zip(row, columns, strict=True)
             )
         )

@@ -7,11 +7,12 @@ import click
 
 from buttermilkd import __version__
 from buttermilkd.cli.identifiers import complete_ids
-from buttermilkd.cli.output import print_json, status_word, visible
+from buttermilkd.cli.output import print_json, status_of, status_word, visible
 from buttermilkd.cli.progress import counts, done, follow, has_ended, outlook, percent
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.cli.times import ago, between, span
 from buttermilkd.messages import BatchView, JobView, ReporterView, StatusView
+from buttermilkd.plurals import count
 
 MOST_SHOWN = 500
 
@@ -71,17 +72,16 @@ def _reporter(reporter: ReporterView) -> str:
     pid = f" (pid {reporter['pid']})" if reporter["pid"] is not None else ""
     silent = "; silent, so taken for busy" if reporter["stale"] else ""
     return (
-        f"{visible(reporter['app'])}{pid}: {reporter['requests']} requests in flight, "
-        f"{reporter['websockets']} websockets, last active {span(reporter['idle_seconds'])} ago{silent}"
+        f"{visible(reporter['app'])}{pid}: {count(reporter['requests'], 'request')} in flight, "
+        f"{count(reporter['websockets'], 'websocket')}, last active {span(reporter['idle_seconds'])} ago{silent}"
     )
 
 
 def _print_batch(session: Session, batch: BatchView) -> None:
     title = click.style(batch["batch_id"], bold=True)
     session.say(f"{title}  {batch['flow']}  {status_word(batch['status'])}")
-    session.say(
-        f"  {done(batch):,} of {batch['total']:,} jobs have ended ({percent(batch)} %): {counts(batch)}"
-    )
+    ended = count(batch["total"], "job has ended", "jobs have ended")
+    session.say(f"  {done(batch):,} of {ended} ({percent(batch)} %): {counts(batch)}")
     times = [f"created {ago(batch['created_at'])}"]
     if batch["started_at"]:
         verb = "took" if has_ended(batch) else "has run for"
@@ -92,7 +92,8 @@ def _print_batch(session: Session, batch: BatchView) -> None:
     if batch["seed"] is not None:
         session.say(f"  shuffled with seed {batch['seed']}")
     if batch["duplicates"]:
-        session.say(f"  {batch['duplicates']:,} records were given more than once, and dropped")
+        twice = count(batch["duplicates"], "record was", "records were")
+        session.say(f"  {twice} given more than once, and dropped")
     for cause in batch.get("causes", []):
         session.say(f"  {cause['jobs']:,} failed: {visible(cause['cause'])}")
     if batch["failed"]:
@@ -101,16 +102,17 @@ def _print_batch(session: Session, batch: BatchView) -> None:
 
 def _print_job(session: Session, job: JobView) -> None:
     title = click.style(job["job_id"], bold=True)
-    session.say(f"{title}  {job['flow']}  {status_word(job['status'])}")
+    session.say(f"{title}  {job['flow']}  {status_word(status_of(job))}")
     session.say(f"  record: {visible(job['record_id'])}")
     if job["parameters"]:
         session.say(f"  parameters: {_shown(job['parameters'])}")
     session.say(f"  attempt {job['attempt']}{_extras(job)}")
     if job["started_at"]:
         host = f" on {job['host']}" if job["host"] else ""
-        session.say(
-            f"  started {ago(job['started_at'])}, took {between(job['started_at'], job['ended_at'])}{host}"
-        )
+        took = f", took {between(job['started_at'], job['ended_at'])}" if job["ended_at"] else ""
+        session.say(f"  started {ago(job['started_at'])}{took}{host}")
+    if suspended_at := job.get("suspended_at"):
+        session.say(f"  suspended {ago(suspended_at)}")
     if job["due_at"] and job["status"] == "pending":
         session.say(f"  not before {job['due_at']}")
     if job["error"]:
@@ -121,11 +123,12 @@ def _print_job(session: Session, job: JobView) -> None:
 
 
 def _extras(job: JobView) -> str:
-    words = [
-        f"{number} {name}"
-        for name in ("interruptions", "deferrals", "disturbances")
-        if (number := job.get(name))
-    ]
+    numbers = {
+        "interruption": job.get("interruptions"),
+        "deferral": job.get("deferrals"),
+        "disturbance": job.get("disturbances"),
+    }
+    words = [count(number, noun) for noun, number in numbers.items() if number]
     return f" ({', '.join(words)})" if words else ""
 
 

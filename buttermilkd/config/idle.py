@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
-from buttermilkd.config.values import Duration, Fraction, choice, duration, whole
+from buttermilkd.config.values import ConflictingError, Duration, Fraction, choice, duration, whole
 from buttermilkd.config.windows import Window, parse_windows
 
 _CHECKED = Field(validate_default=True)
@@ -104,7 +104,7 @@ class IdleSettings(BaseModel):
     def _under_busy(cls, value: float, info: ValidationInfo) -> float:
         key, busy = cls._busy_of(info)
         if busy is not None and value >= busy:
-            raise ValueError(f"must be below {key} ({busy:g})")
+            raise _conflict(info, "below", value, key, busy)
         return value
 
     @field_validator("memory_available_clear")
@@ -112,7 +112,7 @@ class IdleSettings(BaseModel):
     def _over_busy(cls, value: float, info: ValidationInfo) -> float:
         key, busy = cls._busy_of(info)
         if busy is not None and value <= busy:
-            raise ValueError(f"must be above {key} ({busy:g})")
+            raise _conflict(info, "above", value, key, busy)
         return value
 
     def written(self) -> dict[str, Any]:
@@ -127,10 +127,23 @@ class IdleSettings(BaseModel):
             for name, value in values.items()
         }
 
+    def given(self) -> tuple[str, ...]:
+        """The keys that somebody has set, in their order."""
+        return tuple(name for name in type(self).model_fields if name in self.model_fields_set)
+
     @staticmethod
     def _busy_of(info: ValidationInfo) -> tuple[str, float | None]:
         key = str(info.field_name).removesuffix("_clear") + "_busy"
         return key, info.data.get(key)
+
+
+def _conflict(info: ValidationInfo, wanted: str, clear: float, busy_key: str, busy: float) -> ValueError:
+    turned = {"below": "above", "above": "below"}[wanted]
+    return ConflictingError(
+        f"must be {wanted} {busy_key} ({busy:g})",
+        busy_key,
+        f"must be {turned} {info.field_name} ({clear:g} by default)",
+    )
 
 
 def _written_duration(seconds: float) -> str:

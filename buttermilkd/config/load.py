@@ -1,6 +1,7 @@
 """Load the configuration: layers in order, then all of it checked, and every problem reported at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from buttermilkd.config import locate
 from buttermilkd.config.layers import Merged, environment_layers, file_layer, flag_layers, misconfigured
 from buttermilkd.config.lines import KeyPath
 from buttermilkd.config.problems import Problem, problems_of, report
-from buttermilkd.config.settings import Settings
+from buttermilkd.config.settings import IdleSettings, Settings
+from buttermilkd.config.values import duration
 from buttermilkd.errors import MisconfiguredError
 
 _PATHS: tuple[KeyPath, ...] = (
@@ -112,14 +114,36 @@ def _checked(merged: Merged) -> Settings:
             if "name" in flow:
                 found.append(Problem(("flows", name, "name"), "unknown key; a flow's table is its name"))
             flow["name"] = name
+    found += _too_short(merged.document)
     try:
         settings = Settings.model_validate(merged.document)
     except ValidationError as error:
-        found += problems_of(error)
+        found += problems_of(error, merged.origins)
     else:
         if not found:
             return _with_retries_of_the_queue(settings)
     raise misconfigured(report(found, merged))
+
+
+def _too_short(document: Mapping[str, Any]) -> Iterator[Problem]:
+    """Flows whose suspended jobs would make room before a suspension is over."""
+    default = IdleSettings.model_fields["suspend_min"].default
+    least = _seconds(document.get("idle", {}), "suspend_min", default)
+    flows = document.get("flows")
+    for name, flow in flows.items() if isinstance(flows, dict) else ():
+        longest = _seconds(flow, "suspend_max", None)
+        if least is not None and longest is not None and longest < least:
+            text = f"must not be shorter than idle.suspend_min ({least:g} s)"
+            yield Problem(("flows", name, "suspend_max"), text)
+
+
+def _seconds(table: object, key: str, default: float | None) -> float | None:
+    """The duration in a table that has not been checked; None where it is none."""
+    if not isinstance(table, Mapping) or key not in table:
+        return default
+    with suppress(ValueError):
+        return duration(table[key])
+    return None
 
 
 def _with_retries_of_the_queue(settings: Settings) -> Settings:

@@ -1,6 +1,6 @@
 """What is wrong with a configuration, in lines for people: where, which key, what, and what may be meant."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import cast
@@ -8,10 +8,11 @@ from typing import cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from buttermilkd.config.layers import Merged, written
+from buttermilkd.config import layers
+from buttermilkd.config.layers import Merged
 from buttermilkd.config.lines import KeyPath
 from buttermilkd.config.settings import FlowSettings, Settings
-from buttermilkd.config.values import refusal
+from buttermilkd.config.values import ConflictingError, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +23,22 @@ class Problem:
     text: str
 
 
-def problems_of(error: ValidationError) -> Iterator[Problem]:
-    """The problems that the models found."""
+def problems_of(error: ValidationError, written: Container[KeyPath] | None = None) -> Iterator[Problem]:
+    """The problems that the models found.
+
+    ``written`` are the keys that somebody wrote (None: all); only these are complained about.
+    """
     for details in error.errors():
         # A default that is derived from a key that is wrong is no problem of its own.
         if details["type"] == "default_factory_not_called":
             continue
         # List positions and pydantic's mark for "the key itself" are not part of what stands in the file.
         path = tuple(part for part in details["loc"] if isinstance(part, str) and part != "[key]")
-        yield Problem(path, _text(path, details))
+        conflict = details.get("ctx", {}).get("error")
+        if isinstance(conflict, ConflictingError) and written is not None and path not in written:
+            yield Problem((*path[:-1], conflict.other), conflict.turned)
+        else:
+            yield Problem(path, _text(path, details))
 
 
 def report(problems: Iterable[Problem], merged: Merged) -> list[str]:
@@ -41,7 +49,7 @@ def report(problems: Iterable[Problem], merged: Merged) -> list[str]:
         return (merged.sources.index(origin.source), origin.line, problem.path) if origin else (-1, 0, ())
 
     return [
-        f"{merged.origin(problem.path) or 'configuration'}: {written(problem.path)}: {problem.text}"
+        f"{merged.origin(problem.path) or 'configuration'}: {layers.written(problem.path)}: {problem.text}"
         for problem in sorted(problems, key=place)
     ]
 
@@ -68,7 +76,7 @@ def _suggestion(path: KeyPath) -> str:
         return f'; did you mean "{key}"?'
     for name in ((), *((table,) for table in Settings.model_fields), ("flows", "NAME")):
         if key in _keys(name):
-            return f'; did you mean "{written((*name, key))}"?'
+            return f'; did you mean "{layers.written((*name, key))}"?'
     close = get_close_matches(key, here, n=1)
     return f'; did you mean "{close[0]}"?' if close else ""
 

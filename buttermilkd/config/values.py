@@ -37,6 +37,16 @@ def refusal(wanted: str, value: object) -> ValueError:
     return ValueError(f"must be {wanted}, not {shown(value)}")
 
 
+class ConflictingError(ValueError):
+    """A value that does not go with another key's."""
+
+    def __init__(self, text: str, other: str, turned: str) -> None:
+        """``turned`` says the same of the key ``other``, for where that one alone was written."""
+        super().__init__(text)
+        self.other = other
+        self.turned = turned
+
+
 def duration(value: object) -> float:
     """Seconds in a duration such as ``"250ms"`` or ``"1.5h"``; a string of one number and one unit."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None

@@ -2,9 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from buttermilkd.config.values import refusal
+from buttermilkd.config.values import refusal, shown
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY = "|".join(DAYS)
@@ -37,6 +37,12 @@ class Window:
         yesterday = (today - 1) % 7
         return (today in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
 
+    def opens_after(self, local: datetime) -> datetime:
+        """When it begins the next time, in the zone of ``local``; a change to summer time until then is left out."""
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        begins = (midnight + timedelta(days=days, minutes=self.start) for days in range(8))
+        return next(at for at in begins if at > local and at.weekday() in self.days)
+
     def __str__(self) -> str:
         return self.written
 
@@ -55,11 +61,21 @@ def parse_windows(written: object) -> tuple[Window, ...]:
 def _window(written: object) -> Window:
     match = _WINDOW.fullmatch(written.strip()) if isinstance(written, str) else None
     if not match or not match[0]:
-        raise refusal('a list of windows such as "22:00-07:00", "Sat" or "Mon-Fri 20:00-06:00"', written)
+        raise ValueError(f"holds {shown(written)}, {_fault(written)}")
     start, end = _minutes(match["start"] or "00:00"), _minutes(match["end"] or "24:00")
     if start == end:
         raise ValueError(f"holds {match[0]!r}, which ends when it begins")
     return Window(match[0], _days(match["first"], match["last"]), start, end)
+
+
+def _fault(written: object) -> str:
+    """What is wrong with an item that is no window."""
+    for word in re.findall(r"[^\s-]+", written) if isinstance(written, str) else ():
+        if word.isalpha() and word not in DAYS:
+            return f"in which {shown(word)} is no day of the week: write {', '.join(DAYS[:-1])} or {DAYS[-1]}"
+        if ":" in word and not re.fullmatch(rf"{_TIME}|24:00", word, re.ASCII):
+            return f"in which {shown(word)} is no time of day: write 00:00 to 24:00"
+    return 'which is no window such as "22:00-07:00", "Sat" or "Mon-Fri 20:00-06:00"'
 
 
 def _minutes(clock: str) -> int:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from buttermilkd.batches import Caller
 from buttermilkd.control.idempotency import answered, kept, request_key
+from buttermilkd.control.jobs import tell_suspensions
 from buttermilkd.control.services import Call, Services, chunks_of, parse, read_bytes
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.ledger import queries
@@ -135,9 +136,9 @@ async def jobs(services: Services, call: Call) -> web.Response:
     batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
     limit = max(1, call.number("limit", PAGE, LARGEST_PAGE))
     page = JobPage(limit, call.number("cursor", 0, 2**62), call.status())
-    return web.json_response(
-        await services.ledger.query(lambda db: queries.jobs(db, batch_id, page, services.host))
-    )
+    view = await services.ledger.query(lambda db: queries.jobs(db, batch_id, page, services.host))
+    tell_suspensions(services, view["jobs"])
+    return web.json_response(view)
 
 
 async def results(services: Services, call: Call) -> web.StreamResponse:

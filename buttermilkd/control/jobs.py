@@ -1,11 +1,14 @@
 """Routes about single jobs, and what they print."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from aiohttp import web
 
+from buttermilkd.clock import iso
 from buttermilkd.control.services import LOOK_AGAIN, Call, Services
+from buttermilkd.jobs import Status
 from buttermilkd.ledger import queries
+from buttermilkd.messages import JobView
 
 LOGS_AT_ONCE = 100
 
@@ -17,7 +20,18 @@ async def _resolve(services: Services, call: Call) -> str:
 async def one(services: Services, call: Call) -> web.Response:
     """One job."""
     job_id = await _resolve(services, call)
-    return web.json_response(await services.ledger.query(lambda db: queries.job(db, job_id, services.host)))
+    view = await services.ledger.query(lambda db: queries.job(db, job_id, services.host))
+    tell_suspensions(services, [view])
+    return web.json_response(view)
+
+
+def tell_suspensions(services: Services, views: Iterable[JobView]) -> None:
+    """Add what only the runner knows: which of these jobs stand still, and since when."""
+    suspended = {one.job.job_id: one.suspended_at for one in services.runner.running()}
+    for view in views:
+        # What has just been given back may still be on its way out of the runner.
+        if view["status"] == Status.RUNNING:
+            view["suspended_at"] = iso(suspended.get(view["job_id"]))
 
 
 async def cancel(services: Services, call: Call) -> web.Response:

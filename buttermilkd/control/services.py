@@ -65,7 +65,7 @@ class Services:
         verdict = self.gate.verdict
         return Situation(
             idle=verdict.idle,
-            reasons=verdict.reasons,
+            why=verdict.explanation,
             holds=self.ledger.holds,
             flows=self.settings.flows.keys(),
             running=len(self.dispatcher.running),

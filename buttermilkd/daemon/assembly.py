@@ -28,6 +28,7 @@ from buttermilkd.idle.load.machine import Machine
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.ledger import Ledger
 from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
+from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
@@ -65,7 +66,7 @@ async def opened(settings: Settings, clock: Clock, record: Path | None = None) -
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
         delegation = stack.enter_context(delegated(hierarchy))
-        recorder = None if record is None else Recorder(record, settings.idle.written(), clock)
+        recorder = None if record is None else Recorder(record, settings.idle, clock)
         ledger = await Ledger.open(paths.state_dir, clock, stack)
         await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
@@ -151,8 +152,8 @@ async def _recover(ledger: Ledger, most_interruptions: int) -> None:
     recovered = await ledger.recover(most_interruptions)
     if recovered.interrupted or recovered.failed:
         logger.warning(
-            "the last daemon died: %d jobs are pending again, %d failed since they were interrupted too often",
-            recovered.interrupted,
+            "the last daemon died: %s pending again, %d failed after too many interruptions",
+            count(recovered.interrupted, "job is", "jobs are"),
             recovered.failed,
         )
 

@@ -16,6 +16,7 @@ from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
 from buttermilkd.daemon.assembly import opened
 from buttermilkd.host.lifeline import Lifeline, held_by_others
+from buttermilkd.plurals import count
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ async def run(settings: Settings, *, record: Path | None = None, lifeline: Path 
         running = [
             tasks.create_task(_supervised(name, service), name=name) for name, service in named.items()
         ]
-        logger.info("buttermilkd %s is ready: %d flows", __version__, len(settings.flows))
+        logger.info("buttermilkd %s is ready: %s", __version__, count(len(settings.flows), "flow"))
         await _drained(services, stop)
         for task in reversed(running):
             task.cancel()
@@ -87,9 +88,9 @@ async def _supervised(name: str, service: Coroutine[Any, Any, None]) -> None:
 
 async def _drained(services: Services, stop: "asyncio.Queue[signal.Signals]") -> None:
     number = await stop.get()
-    running = len(services.dispatcher.running)
+    running = count(len(services.dispatcher.running), "job runs", "jobs run")
     patience = services.settings.daemon.drain_timeout
-    logger.info("stopping on %s: %d jobs run, waiting up to %.0f s for them", number.name, running, patience)
+    logger.info("stopping on %s: %s, waiting up to %.0f s", number.name, running, patience)
 
     services.suspension.drain()
 

@@ -37,9 +37,11 @@ async def keep_history(services: Services) -> None:
 
 
 async def write_history(history: History, ledger: Ledger) -> None:
+    slices = history.take()
     try:
-        await ledger.add_history(history.take())
+        await ledger.add_history(slices)
     except ButtermilkError as error:
+        history.put_back(slices)
         logger.error("cannot keep the history of idleness: %s", error)  # noqa: TRY400
 
 

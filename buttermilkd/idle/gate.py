@@ -89,6 +89,8 @@ class Gate:
         self._listeners = listeners
         self.changed = Bell()
         """Rings when the gate opens or closes, and when the allowance grows."""
+        self._logged: Level | None = None
+        """What the log has been told last."""
         self._waiting = False
         self._tick = TICK
         self._demand = Bell()
@@ -250,9 +252,22 @@ class Gate:
             self._allowance = 1 if self._concurrency > 1 else None
         for listener in self._listeners:
             listener(look)
-        if look.verdict.level is not before.level:
-            logger.info("%s", look.verdict.sentence)
+        self._log(look.verdict)
         if look.verdict.idle is not before.idle:
             self.changed.ring()
         if any(look.at < at < self._next_look_at for at in self._foreseen()):
             self._demand.ring()
+
+    def _log(self, verdict: Verdict) -> None:
+        """A line where the level is another one; that it has just started is no news."""
+        level, told = verdict.level, self._logged
+        if level is not told and not _is_settling(verdict):
+            self._logged = level
+            # Each request is a turn from cooling to busy and back.
+            is_usual = {level, told} == {Level.BUSY, Level.COOLING}
+            logger.log(logging.DEBUG if is_usual else logging.INFO, "%s", verdict.sentence)
+
+
+def _is_settling(verdict: Verdict) -> bool:
+    """Whether web servers still get their moment to report."""
+    return any(reading.level and reading.signal.name == "start" for reading in verdict.readings)

@@ -86,6 +86,11 @@ class History:
         self._slices = {}
         return slices
 
+    def put_back(self, slices: Iterable[Slice]) -> None:
+        """Remember again what was taken and could not be kept."""
+        both = merged([*slices, *self._slices.values()])
+        self._slices = {(one.quarter, one.state, one.cause): one for one in both}
+
 
 def merged(slices: Iterable[Slice]) -> list[Slice]:
     """One slice for each quarter, state and cause, oldest first."""

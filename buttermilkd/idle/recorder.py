@@ -4,14 +4,16 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Mapping
+import stat
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 from buttermilkd.clock import Clock
 from buttermilkd.errors import StorageError
 from buttermilkd.idle.gate import Look
-from buttermilkd.idle.trace import Encoder, Start
+from buttermilkd.idle.trace import HEADER, Encoder, Start
 
 logger = logging.getLogger(__name__)
 
@@ -19,37 +21,56 @@ EVERY = 5.0
 """Seconds between two writes."""
 MOST_BYTES = 512 * 2**20
 """Of one file: about two months."""
-_MOST_LINES = 100_000
+_MOST_LOOKS = 20_000
 """That wait for a disk which does not answer."""
 
 
-class Recorder:
-    """Appends a run to a file. A full disk or file ends the recording, and nothing else."""
+class Settings(Protocol):
+    """The table ``[idle]``."""
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], clock: Clock) -> None:
-        """``settings`` are the table ``[idle]`` as it would be written.
+    def written(self) -> dict[str, Any]:
+        """As it would stand in a file."""
+
+    def given(self) -> tuple[str, ...]:
+        """The keys that somebody has set."""
+
+
+class Recorder:
+    """Appends a run to a file. A full disk or file ends the recording, and nothing else.
+
+    A file that is moved away, as when logs are rotated, is followed by a new one that can be read by itself.
+    """
+
+    def __init__(self, path: Path, settings: Settings, clock: Clock) -> None:
+        """Begin.
 
         Raises:
-            StorageError: the file cannot be written.
+            StorageError: the file cannot be written, or holds something else.
         """
         self._path = path
         self._clock = clock
-        self._encoder = Encoder(Start(socket.gethostname(), settings), clock.monotonic())
-        self._lines: list[str] = []
+        self._start = Start(socket.gethostname(), settings.written(), settings.given())
+        self._encoder = Encoder(self._start)
+        self._file: tuple[int, int] | None = None
+        """Which file it is that the encoder's lines are in: its device and inode."""
+        self._looks: list[Look] = []
+        self._writing = threading.Lock()
+        """Held by one write at a time: the daemon may stop while one is under way."""
         self._ended = False
         try:
-            self._append(f"{self._encoder.header}\n")
+            self._append(())
         except OSError as error:
             raise StorageError(
-                f"cannot record to {path}: {error.strerror}", hint="name a file that the daemon may write"
+                f"cannot record to {path}: {error.strerror or error}",
+                hint="name a file that the daemon may write",
             ) from error
 
     def note(self, look: Look) -> None:
         """Remember a look; it is written soon."""
         if self._ended:
             return
-        self._lines.append(self._encoder.line(look.sample, look.at))
-        if len(self._lines) > _MOST_LINES:
+        self._looks.append(look)
+        if len(self._looks) > _MOST_LOOKS:
             self._end("its disk does not keep up")
 
     async def run(self) -> None:
@@ -60,27 +81,50 @@ class Recorder:
 
     async def flush(self) -> None:
         """Write what has not been written yet."""
-        lines, self._lines = self._lines, []
-        if not lines:
+        looks, self._looks = self._looks, []
+        if not looks:
             return
         try:
-            size = await asyncio.to_thread(self._append, "".join(f"{line}\n" for line in lines))
-        except OSError as error:
-            self._end(error.strerror or str(error))
+            size = await asyncio.to_thread(self._append, looks)
+        except (OSError, StorageError) as error:
+            self._end(getattr(error, "strerror", None) or str(error))
         else:
             if size > MOST_BYTES:
                 self._end(f"it has {size:,} bytes")
 
-    def _append(self, text: str) -> int:
-        with open(self._path, "a", encoding="utf-8", opener=_private) as file:
-            file.write(text)
+    def _append(self, looks: Sequence[Look]) -> int:
+        """The size of the file afterwards. Raises OSError; StorageError where the file holds something else."""
+        with self._writing, open(self._path, "a+b", opener=_private) as file:
+            status = os.fstat(file.fileno())
+            lines = []
+            if self._file != (status.st_dev, status.st_ino):
+                if stat.S_ISREG(status.st_mode) and status.st_size:
+                    lines += _continuation(file, self._path)
+                self._encoder = Encoder(self._start)
+                self._file = (status.st_dev, status.st_ino)
+                lines.append(self._encoder.header)
+            lines += (self._encoder.line(look.sample, look.at) for look in looks)
+            if lines:
+                file.write("".join(f"{line}\n" for line in lines).encode())
             return file.tell()
 
     def _end(self, why: str) -> None:
         if not self._ended:
             self._ended = True
-            self._lines.clear()
+            self._looks.clear()
             logger.error("recording to %s has ended: %s", self._path, why)
+
+
+def _continuation(file: BinaryIO, path: Path) -> list[str]:
+    """What ends a line that was not written to its end, if there is one. Raises StorageError: it is no recording."""
+    file.seek(0)
+    if file.read(len(HEADER)).decode("utf-8", "replace") != HEADER:
+        raise StorageError(
+            f"cannot record to {path}: it holds something that is no recording",
+            hint="name a new file, or one that buttermilkd --record has made",
+        )
+    file.seek(-1, os.SEEK_END)
+    return [] if file.read(1) == b"\n" else [""]
 
 
 def _private(path: str, flags: int) -> int:

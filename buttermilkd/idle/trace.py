@@ -17,6 +17,7 @@ from buttermilkd.idle.policy.observations import (
     Load,
     Measure,
     Protection,
+    Refusal,
     Reporter,
     Sample,
     Web,
@@ -24,6 +25,8 @@ from buttermilkd.idle.policy.observations import (
 
 KIND = "buttermilkd idle trace"
 VERSION = 1
+HEADER = json.dumps({"trace": KIND})[:-1]
+"""How the first line of each run begins."""
 _MEASURES = tuple(field.name for field in fields(Load) if field.name not in ("at", "own", "average"))
 _STEADY = 1.5
 """Seconds by which wall-clock time may differ from what has passed before it is told anew."""
@@ -36,22 +39,32 @@ class Start:
     host: str
     settings: Mapping[str, Any]
     """The table ``[idle]``, as it would be written."""
+    given: tuple[str, ...] = ()
+    """Those of its keys that somebody has set."""
 
 
 class Encoder:
     """Turns the looks of one run into lines."""
 
-    def __init__(self, start: Start, began: float) -> None:
-        """``began`` is monotonic time, the run's zero."""
+    def __init__(self, start: Start, began: float | None = None) -> None:
+        """``began`` is monotonic time, the run's zero: by default that of the first look."""
         self._began = began
         self._told: dict[str, Any] = {}
         self._local: tuple[float, datetime] | None = None
         self.header = json.dumps(
-            {"trace": KIND, "v": VERSION, "host": start.host, "idle": dict(start.settings)}
+            {
+                "trace": KIND,
+                "v": VERSION,
+                "host": start.host,
+                "idle": dict(start.settings),
+                "given": list(start.given),
+            }
         )
 
     def line(self, sample: Sample, now: float) -> str:
         """One look, taken at monotonic ``now``."""
+        if self._began is None:
+            self._began = now
         at = now - self._began
         document = {**_load(sample.load), **self._web(sample.web, now)}
         document |= {
@@ -74,7 +87,7 @@ class Encoder:
         return json.dumps({"t": round(at, 6), **changed}, separators=(",", ":"), ensure_ascii=False)
 
     def _since_start(self, at: float) -> float:
-        return round(at - self._began, 6)
+        return round(at - (self._began or 0.0), 6)
 
     def _web(self, web: Web, now: float) -> dict[str, Any]:
         gone = web.departure
@@ -84,6 +97,9 @@ class Encoder:
             if gone is None
             else [gone.app, self._since_start(gone.at), gone.requests, gone.websockets],
             "departed": None if web.departed_active_at is None else self._since_start(web.departed_active_at),
+            "refused": None
+            if web.refusal is None
+            else [web.refusal.peer, web.refusal.why, self._since_start(web.refusal.at)],
         }
 
     def _reporter(self, one: Reporter, now: float) -> dict[str, Any]:
@@ -122,7 +138,8 @@ def _measure(measure: Measure) -> Any:
     plain = Measure(measure.value)
     if measure == plain and measure.value is not None:
         return measure.value
-    return {field.name: value for field in fields(Measure) if (value := getattr(measure, field.name))}
+    told = {field.name: getattr(measure, field.name) for field in fields(Measure)}
+    return {name: value for name, value in told.items() if value not in (None, "")}
 
 
 # Reading
@@ -144,7 +161,7 @@ class Seen:
 def read(lines: Iterable[str]) -> Iterator[Start | Seen]:
     """The runs of a trace, one after the other: each a ``Start``, then its looks.
 
-    A last line that was not written to its end, as after a crash, is left out.
+    A line that was not written to its end, as by a daemon that died, is left out: the last one of a run.
 
     Raises:
         UnreadableTraceError: a line cannot be read, or there is none.
@@ -154,11 +171,13 @@ def read(lines: Iterable[str]) -> Iterator[Start | Seen]:
     number = 0
     for number, line in enumerate(lines, 1):
         if problem is not None:
-            raise problem
+            if not (decoder.began and line.startswith(HEADER)):
+                raise problem
+            problem = None
         try:
             one = decoder.decode(line)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            problem = UnreadableTraceError(f"line {number}: {_why(error)}")
+            problem = UnreadableTraceError(_why(error, number, began=decoder.began))
         else:
             yield one
     if problem is not None and not decoder.began:
@@ -167,10 +186,12 @@ def read(lines: Iterable[str]) -> Iterator[Start | Seen]:
         raise UnreadableTraceError("it is empty")
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, number: int, *, began: bool) -> str:
     if isinstance(error, UnreadableTraceError):
-        return str(error)
-    return f"cannot be read ({type(error).__name__}: {error})"
+        return f"line {number}: {error}"
+    fault = "not JSON" if isinstance(error, json.JSONDecodeError) else "not what is written there"
+    told = f"line {number} is {fault}"
+    return told if began else f"it is no recording of buttermilkd --record ({told})"
 
 
 class Decoder:
@@ -202,7 +223,7 @@ def _start(document: Mapping[str, Any]) -> Start:
     if document["trace"] != KIND or document["v"] != VERSION:
         wanted = f"{KIND}, version {VERSION}"
         raise UnreadableTraceError(f"it is no {wanted}, but {document['trace']}, version {document['v']}")
-    return Start(document["host"], document["idle"])
+    return Start(document["host"], document["idle"], tuple(document.get("given", ())))
 
 
 def _seen(told: Mapping[str, Any], at: float, local: tuple[float, datetime] | None) -> Seen:
@@ -212,6 +233,7 @@ def _seen(told: Mapping[str, Any], at: float, local: tuple[float, datetime] | No
         tuple(_told_reporter(one, at) for one in told["reporters"]),
         None if told["departure"] is None else Departure(*told["departure"]),
         told["departed"],
+        None if told["refused"] is None else Refusal(*told["refused"]),
     )
     sample = Sample(
         web=web,

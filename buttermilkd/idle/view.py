@@ -8,7 +8,7 @@ from buttermilkd.messages import IdleView, ProtectionView, RunningJobsView, Sign
 
 def idle_view(look: Look, clock: Clock, no_freezer: str | None = None) -> IdleView:
     """The verdict, each signal and each threshold, as of the look; ``no_freezer`` says why jobs have no groups."""
-    verdict, actions, jobs = look.verdict, look.actions, look.sample.jobs
+    verdict, actions, jobs, protection = look.verdict, look.actions, look.sample.jobs, look.sample.protection
 
     def at(monotonic: float | None) -> str | None:
         """A monotonic time as the wall clock shows it now."""
@@ -24,7 +24,7 @@ def idle_view(look: Look, clock: Clock, no_freezer: str | None = None) -> IdleVi
         resume_at=at(verdict.resumes_at),
         start_at=at(verdict.starts_at),
         signals=[_signal(reading) for reading in verdict.readings],
-        protection=ProtectionView(proven=look.sample.protection.proven, why=look.sample.protection.why),
+        protection=ProtectionView(proven=protection.proven, why=protection.why, exposed=verdict.exposed),
         running_jobs=[
             RunningJobsView(on_busy="auto", jobs=jobs.auto, stance=actions.auto),
             RunningJobsView(on_busy="suspend", jobs=jobs.suspend, stance=actions.suspend),

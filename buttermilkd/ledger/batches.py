@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from buttermilkd import plurals
 from buttermilkd.errors import ConflictError, NotFoundError
 from buttermilkd.jobs import TRANSITIONS, BatchSpec, Event, Status
 from buttermilkd.ledger import events
@@ -94,7 +95,11 @@ def activate(connection: sqlite3.Connection, staged: Staged, answer: Answer | No
         (now, staged.key),
     ).fetchone()
     events.record(
-        connection, now, "batch.created", f"{row['total']:,} jobs of {row['flow']}", row["batch_id"]
+        connection,
+        now,
+        "batch.created",
+        f"{plurals.count(row['total'], 'job')} of {row['flow']}",
+        row["batch_id"],
     )
     if answer is not None:
         keep_answer(connection, answer, now)

@@ -118,6 +118,10 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (quarter, state, cause)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE idle_history ADD COLUMN written INTEGER NOT NULL DEFAULT 0;   -- number of the write that was the last
+    CREATE INDEX idle_history_written ON idle_history (written);
+    """,
 )
 """``PRAGMA user_version`` counts how many of these a ledger has had."""
 

@@ -78,6 +78,7 @@ def job_view(row: sqlite3.Row, host: str) -> JobView:
         host=None if row["started_at"] is None else row["host"] or host,
         created_at=iso(row["created_at"]) or "",
         started_at=iso(row["started_at"]),
+        suspended_at=None,
         ended_at=None if pending else iso(row["ended_at"]),
     )
 

@@ -36,6 +36,8 @@ class ProtectionView(TypedDict):
 
     proven: bool
     why: str
+    exposed: str | None
+    """Why jobs of flows with ``on_busy = "auto"`` do not go on while people are there; null: they do."""
 
 
 class RunningJobsView(TypedDict):

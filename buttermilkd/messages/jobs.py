@@ -24,6 +24,8 @@ class JobView(TypedDict):
     host: str | None
     created_at: str
     started_at: str | None
+    suspended_at: str | None
+    """Since when it stands still; null while it does not."""
     ended_at: str | None
 
 

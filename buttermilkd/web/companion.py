@@ -81,8 +81,8 @@ class Companion:
     async def keep(self) -> None:
         """See to it that a daemon answers, until cancelled. Never raises anything else."""
         try:
-            while not self._lifeline.take(fcntl.LOCK_SH):
-                await asyncio.sleep(_LOOK_SOON)  # the one before is ending
+            while not self._lifeline.take(fcntl.LOCK_SH):  # noqa: ASYNC110 - the one before is ending
+                await asyncio.sleep(_LOOK_SOON)
             while True:
                 pause = _LOOK_EVERY
                 if self._answers():
@@ -100,7 +100,7 @@ class Companion:
     async def _start(self) -> bool:
         """Start one, if none is starting; False where there is no use in trying it again."""
         if self._child is None:
-            self._child = subprocess.Popen(
+            self._child = subprocess.Popen(  # noqa: ASYNC220 - takes some milliseconds, once
                 self._command, stdin=subprocess.DEVNULL, stdout=_STANDARD_ERROR, start_new_session=True
             )
         elif (status := self._child.poll()) is not None:
@@ -108,7 +108,9 @@ class Companion:
             if status == _BAD_CONFIG:
                 logger.error("the daemon beside this server cannot start: see what it says above")
                 return False
-            logger.warning("the daemon beside this server has ended (%d); again in %.0f s", status, self._delay)
+            logger.warning(
+                "the daemon beside this server has ended (%d); again in %.0f s", status, self._delay
+            )
             await asyncio.sleep(self._delay)
             self._delay = min(2 * self._delay, _LONGEST_DELAY)
         return True
@@ -143,7 +145,9 @@ class Companion:
                     self._lifeline.release()
                     await asyncio.sleep(_LOOK_SOON)
             async with asyncio.timeout(_END_PATIENCE):
-                while not self._lifeline.take(fcntl.LOCK_SH):
+                while not self._lifeline.take(fcntl.LOCK_SH):  # noqa: ASYNC110 - another process's
+                    await asyncio.sleep(_LOOK_SOON)
+                while self._child is not None and self._child.poll() is None:
                     await asyncio.sleep(_LOOK_SOON)
 
 

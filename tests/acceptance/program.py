@@ -28,12 +28,12 @@ settle_for = "100ms"
 """
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
+def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """The condition's value, once it is true."""
-    deadline = time.monotonic() + PATIENCE  # noqa: TID251 - the tests' own patience
+    deadline = time.monotonic() + patience  # noqa: TID251 - the tests' own patience
     while not (value := condition()):
         if time.monotonic() > deadline:  # noqa: TID251
-            pytest.fail(f"{what} did not happen within {PATIENCE:.0f} s")
+            pytest.fail(f"{what} did not happen within {patience:.0f} s")
         time.sleep(0.01)
     return value
 
@@ -138,9 +138,9 @@ class Daemon:
         )
         return found
 
-    def running(self, count: int) -> None:
+    def running(self, count: int, patience: float = PATIENCE) -> None:
         """Return once so many jobs execute."""
-        until(lambda: len(self.client.status()["running"]) == count, f"{count} running jobs")
+        until(lambda: len(self.client.status()["running"]) == count, f"{count} running jobs", patience)
 
     def jobs(self, batch_id: str) -> list[dict[str, Any]]:
         return [dict(job) for job in self.client.jobs(batch_id, limit=1000)["jobs"]]

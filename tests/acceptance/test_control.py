@@ -237,6 +237,14 @@ def test_a_bad_configuration_is_reported_whole_with_exit_code_78(daemon: Daemon)
     assert f"{daemon.config}:2: daemon.concurency: " in text
     assert 'did you mean "concurrency"?' in text
     assert f"{daemon.config}:4: idle.quiet_for: " in text
+    assert text.splitlines()[2] == "error: cannot use the configuration: 2 problems"
+    assert text.count("concurency") == text.count("quiet_for") == 1
+
+
+def test_a_good_configuration_is_said_to_be_good(daemon: Daemon) -> None:
+    daemon.write('[flows.one]\ncommand = ["true"]')
+    assert daemon.launch("--check-config").wait(30) == 0
+    assert daemon.log.read_text() == "configuration is good: 1 flow\n"
 
 
 def test_a_million_records_are_created_in_one_call_and_answered_for_at_once(running: Daemon) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.acceptance.program import Daemon, until
+from tests.acceptance.program import IDLE_AT_ONCE, Daemon, until
 
 HELLO = '[flows.hello]\ncommand = ["echo", "{record_id}"]'
 
@@ -50,7 +50,7 @@ class Reporter:
 def test_no_job_starts_while_a_request_is_in_flight_and_all_run_when_it_is_over_and_quiet(
     daemon: Daemon,
 ) -> None:
-    daemon.write(HELLO)
+    daemon.write(HELLO, idle=IDLE_AT_ONCE.replace('quiet_for = "1s"', 'quiet_for = "4s"'))
     daemon.start()
     with reporter(daemon.activity) as web:
         web.snapshot(req=1)
@@ -62,10 +62,12 @@ def test_no_job_starts_while_a_request_is_in_flight_and_all_run_when_it_is_over_
         assert "1 request in flight" in (daemon.client.batch(batch)["waiting_for"] or "")
         assert daemon.client.batch(batch)["pending"] == 2
         web.snapshot(req=0)
-        cooling = until(
-            lambda: s if (s := daemon.client.status())["state"] == "cooling" else None, "the cool-down"
+        waiting = until(
+            lambda: w if "in 1 s" in (w := daemon.client.batch(batch)["waiting_for"] or "") else None,
+            "the cool-down",
         )
-        assert "last request" in cooling["sentence"]
+        assert waiting.startswith("last request")
+        assert "start in" in waiting
         assert daemon.client.batch(batch)["pending"] == 2
         assert daemon.ended(batch)["completed"] == 2
 
@@ -127,6 +129,9 @@ def test_a_recording_can_be_replayed_with_other_settings(daemon: Daemon) -> None
     assert shown.returncode == 0, shown.stderr
     assert "as recorded" in shown.stdout
     assert "with idle.quiet_for=1h" in shown.stdout
+    assert "jobs could run" in shown.stdout
+    assert "jobs ran" not in shown.stdout
+    assert "an hour" not in shown.stdout  # it is not that long
     document = daemon.ctl_json("idle", "--replay", str(trace), "--set", "idle.quiet_for=1h")
     assert document["as_recorded"]["harvested_share"] > 0
     assert "requests" in {share["cause"] for share in document["as_changed"]["shares"]}

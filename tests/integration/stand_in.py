@@ -219,6 +219,7 @@ def job(**changes: Any) -> JobView:
         "host": "study-1",
         "created_at": "2026-11-24T00:00:00.000Z",
         "started_at": "2026-11-24T00:01:00.000Z",
+        "suspended_at": None,
         "ended_at": "2026-11-24T00:02:05.000Z",
     }
     return cast(JobView, view | changes)
@@ -318,7 +319,11 @@ IDLE: dict[str, Any] = {
             "timer": None,
         },
     ],
-    "protection": {"proven": False, "why": "the jobs' group has weight 100"},
+    "protection": {
+        "proven": False,
+        "why": "the jobs' group has weight 100",
+        "exposed": "the jobs' group has weight 100",
+    },
     "running_jobs": [
         {"on_busy": "auto", "jobs": 0, "stance": "stop"},
         {"on_busy": "suspend", "jobs": 2, "stance": "stop"},

@@ -65,6 +65,29 @@ async def test_fifty_lines_a_second_are_read_for_as_long_as_it_likes(scene: Scen
     assert scene.server.refusals == 0
 
 
+async def test_what_came_while_the_daemon_stood_still_is_read(scene: Scene) -> None:
+    client = await scene.connect(HELLO)
+    await scene.clock.advance(4)
+    await scene.send(client, b"".join(snapshot(total=n) for n in range(1, 151)))
+    await scene.until(lambda: scene.reporters[0].total == 150)
+    assert scene.server.refusals == 0
+
+
+async def test_what_the_users_of_a_refused_reporter_do_is_not_known_until_it_reports_properly(
+    scene: Scene,
+) -> None:
+    bad = await scene.connect(HELLO + snapshot() * 60)
+    assert await scene.is_closed(bad)
+    refusal = scene.server.observe().refusal
+    assert refusal is not None
+    assert refusal.peer == f'web server "api" (pid {os.getpid()})'
+    assert refusal.why == "over 50 lines a second"
+    await scene.connect(HELLO)
+    assert scene.server.observe().refusal is not None
+    await scene.connect(HELLO + snapshot())
+    await scene.until(lambda: scene.server.observe().refusal is None)
+
+
 async def test_refusals_are_logged_sparingly_with_their_number(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:

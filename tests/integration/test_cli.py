@@ -65,7 +65,7 @@ def test_status_of_a_batch_and_of_a_job(terminal: Terminal) -> None:
 
     shown = terminal.run("status", f"{BATCH}.7")
     assert "record: records/7.txt" in shown.stdout
-    assert "attempt 4 (1 interruptions)" in shown.stdout
+    assert "attempt 4 (1 interruption)" in shown.stdout
     assert "took 1 min on study-1" in shown.stdout
     assert terminal.json("status", f"{BATCH}.7") == job()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stand_in import CREATED, FLOW, STATUS, Answer, Hang, batch, ended_batch
+from tests.integration.stand_in import CREATED, FLOW, IDLE, STATUS, Answer, Hang, batch, ended_batch
 from tests.integration.terminal import BATCH, Terminal, opened
 
 
@@ -80,6 +80,8 @@ def test_completion_fails_in_silence(terminal: Terminal, reply: Any) -> None:
 
 def test_the_doctor_names_what_is_wrong_and_the_mend(terminal: Terminal) -> None:
     terminal.daemon.on("GET /v1/status", STATUS)
+    refused = {**IDLE["signals"][0], "name": "reporters", "state": "unknown", "reason": "one was refused"}
+    terminal.daemon.on("GET /v1/idle", {**IDLE, "signals": [refused]})
     terminal.daemon.on(
         "GET /v1/flows", {"flows": [FLOW, {**FLOW, "name": "bad", "can_run": False, "problem": "gone"}]}
     )
@@ -87,10 +89,15 @@ def test_the_doctor_names_what_is_wrong_and_the_mend(terminal: Terminal) -> None
     answer = terminal.json("doctor", code=1)
 
     checks = {check["subject"]: check for check in answer["checks"]}
-    assert {name for name, check in checks.items() if not check["ok"]} == {"version", "flow bad"}
+    assert {name for name, check in checks.items() if not check["ok"]} == {
+        "version",
+        "web servers",
+        "flow bad",
+    }
+    assert checks["web servers"]["detail"] == "one was refused"
     assert "systemctl restart buttermilkd" in checks["version"]["mend"]
     shown = terminal.run("doctor").stdout.splitlines()
-    assert [line.split()[0] for line in shown].count("problem") == 2
+    assert [line.split()[0] for line in shown].count("problem") == 3
 
 
 def test_the_doctor_finds_a_daemon_that_is_gone_and_a_configuration_that_is_wrong(terminal: Terminal) -> None:

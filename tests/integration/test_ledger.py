@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.errors import ConflictError, NotFoundError, StorageError
-from buttermilkd.idle.history import QUARTER, Slice
 from buttermilkd.jobs import BatchSpec, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.ledger import Ledger, history, queries
 from buttermilkd.ledger.batches import PORTION, Answer
@@ -369,24 +368,6 @@ async def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, clock: HandMo
         assert "move it away" in (caught.value.hint or "")
 
 
-async def test_history_is_added_up_and_forgotten_after_two_weeks(
-    ledger: Ledger, clock: HandMovedClock
-) -> None:
-    quarter = round(clock.now()) // QUARTER * QUARTER
-    await ledger.add_history([Slice(quarter, "busy", "cpu", 10.0, 1.0, 1)])
-    await ledger.add_history(
-        [Slice(quarter, "busy", "cpu", 5.0, 2.0, 1), Slice(quarter, "idle", "idle", 3.0)]
-    )
-    assert await ledger.query(lambda db: history.since(db, 0)) == [
-        (quarter, "busy", "cpu", 15.0, 3.0, 2),
-        (quarter, "idle", "idle", 3.0, 0.0, 0),
-    ]
-    clock.jump(history.KEPT_FOR + QUARTER)
-    await ledger.add_history([Slice(quarter + history.KEPT_FOR, "idle", "idle", 1.0)])
-    rows = await ledger.query(lambda db: history.since(db, 0))
-    assert [row[0] for row in rows] == [quarter + history.KEPT_FOR]
-
-
 async def test_a_ledger_of_the_first_version_is_brought_up_to_date(
     tmp_path: Path, clock: HandMovedClock
 ) -> None:
@@ -400,4 +381,4 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(
             lambda db: db.execute("SELECT record_id, disturbances FROM jobs").fetchall()
         )
         assert [tuple(row) for row in rows] == [("r", 0)]
-        assert await opened.query(lambda db: history.since(db, 0)) == []
+        assert await opened.query(lambda db: history.between(db, 0, clock.now())) == []

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from buttermilkd.config.idle import IdleSettings
+from buttermilkd.idle.gate import Look
 from buttermilkd.idle.policy.decide import State, decide
 from buttermilkd.idle.policy.observations import Jobs, Load, Measure, Protection, Reporter, Sample, Web
 from buttermilkd.idle.policy.readings import Level
@@ -30,6 +31,9 @@ class Mornings:
 
     def contains(self, local: datetime) -> bool:
         return local.hour < 12
+
+    def opens_after(self, local: datetime) -> datetime:
+        return local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
     def __str__(self) -> str:
         return "00:00-12:00"
@@ -86,6 +90,11 @@ class Watch:
         self.verdicts.append(verdict)
         self.actions.append(actions)
         return verdict
+
+    def look(self, at: float) -> Look:
+        """The latest look, as one that was taken at ``at``."""
+        assert self.sample is not None
+        return Look(self.sample, at, self.actions[-1], self.verdicts[-1])
 
     def states(self, seconds: int, look: Callable[[], Verdict]) -> list[str]:
         """The states that a look each second goes through, without repeats."""

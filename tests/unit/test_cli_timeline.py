@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 
 from buttermilkd.cli.timeline import timeline
@@ -66,10 +67,62 @@ def test_a_day_is_a_line_of_half_hours_and_each_shows_what_most_of_it_went_to() 
     assert shown == "█" * 16 + "R" * 8 + "r" * 2 + "░" * 6 + "X" * 4 + "?"
 
 
-def test_a_day_of_which_nothing_is_known_is_an_empty_line() -> None:
-    lines = timeline(view(slices(1, "idle", "idle", 1), slices(49, "idle", "idle", 1)), blocks=False)
-    assert [line.split("  ")[0] for line in lines[1:4]] == ["Mon 23 Nov", "Tue 24 Nov", "Wed 25 Nov"]
-    assert lines[2].strip() == "Tue 24 Nov"
+def labels(lines: list[str]) -> list[str]:
+    """What stands before the days, without the hours."""
+    return [line[:12].strip() for line in lines[1 : lines.index("")]]
+
+
+def test_days_of_which_nothing_is_known_are_one_line_of_dots() -> None:
+    known = view(*(slices(24 * day + 1, "idle", "idle", 1) for day in (0, 1, 3, 9)))
+    assert labels(timeline(known, blocks=True)) == [
+        "Mon 23 Nov",
+        "Tue 24 Nov",
+        "…",
+        "Thu 26 Nov",
+        "…",
+        "Wed 02 Dec",
+    ]
+
+
+def test_a_clock_that_was_set_leaves_no_years_of_lines() -> None:
+    known = view([Slice(0, "unknown", "clock", 60.0)], slices(1, "idle", "idle", 1))
+    assert labels(timeline(known, blocks=False)) == ["01 Jan 1970", "...", "23 Nov 2026"]
+
+
+def test_the_legend_is_aligned_whatever_its_words() -> None:
+    known = view(
+        slices(0, "unknown", "reporters", 1),
+        slices(1, "cooling", "departures", 10),
+        slices(11, "idle", "idle", 1, harvested=1.0),
+    )
+    legend = [click.unstyle(line) for line in timeline(known, blocks=True) if " %   " in line]
+    assert legend[0].startswith("d … and the time after: a web server that went away ")
+    assert len({line.index(" %   ") for line in legend}) == 1
+
+
+def test_what_rounds_to_nothing_is_left_out_of_the_legend() -> None:
+    start = round(MIDNIGHT.timestamp())
+    known = view(slices(0, "idle", "idle", 6), [Slice(start, "unknown", "start", 0.3)])
+    assert not any("just started" in line for line in timeline(known, blocks=True))
+
+
+def test_of_next_to_nothing_there_is_no_legend() -> None:
+    start = round(MIDNIGHT.timestamp())
+    lines = timeline(view([Slice(start, "unknown", "start", 0.0, suspensions=1)]), blocks=True)
+    assert lines[-3:] == ["", "", "harvested 0.0 % of 0 s; 1 suspension"]
+
+
+def test_less_than_an_hour_has_no_rates() -> None:
+    start = round(MIDNIGHT.timestamp())
+    known = view([Slice(start, "busy", "requests", 138.0, suspensions=1)])
+    assert timeline(known, blocks=True)[-1] == "harvested 0.0 % of 2 min; 1 suspension"
+
+
+def test_where_nothing_runs_it_says_that_jobs_could() -> None:
+    known = view(slices(0, "idle", "idle", 1, harvested=1.0))
+    shown = "\n".join(timeline(known, blocks=True, harvested="jobs could run"))
+    assert "jobs could run" in shown
+    assert "jobs ran" not in shown
 
 
 def test_the_legend_tells_everything_that_time_went_to_most_first() -> None:

@@ -31,7 +31,8 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "b.toml"
 
 
-FORMS_OF_WINDOWS = 'windows such as "22:00-07:00", "Sat" or "Mon-Fri 20:00-06:00"'
+LIST_OF_WINDOWS = '["22:00-07:00", "Sat", "Mon-Fri 20:00-06:00"]'
+FORMS_OF_WINDOWS = 'window such as "22:00-07:00", "Sat" or "Mon-Fri 20:00-06:00"'
 
 ONE_PROBLEM = [
     ('queue = "pubsb"', '1: queue: must be "local" or "pubsub", not "pubsb"; did you mean "pubsub"?'),
@@ -83,8 +84,24 @@ ONE_PROBLEM = [
         '2: idle.foreign_cpu_busy: must be a fraction such as 0.5, not "50 %"',
     ),
     ("[idle]\nforeign_cpu_clear = 0.5", "2: idle.foreign_cpu_clear: must be below foreign_cpu_busy (0.5)"),
-    ("[idle]\nforeign_cpu_busy = 0.1", "1: idle.foreign_cpu_clear: must be below foreign_cpu_busy (0.1)"),
-    ('[idle]\nallow = ["Sat", "Su"]', f'2: idle.allow: must be a list of {FORMS_OF_WINDOWS}, not "Su"'),
+    (
+        "[idle]\nforeign_cpu_busy = 0.2",
+        "2: idle.foreign_cpu_busy: must be above foreign_cpu_clear (0.25 by default)",
+    ),
+    (
+        "[idle]\nforeign_cpu_clear = 0.25\nforeign_cpu_busy = 0.2",
+        "2: idle.foreign_cpu_clear: must be below foreign_cpu_busy (0.2)",
+    ),
+    (
+        "[idle]\nmemory_available_busy = 0.2",
+        "2: idle.memory_available_busy: must be below memory_available_clear (0.15 by default)",
+    ),
+    ("[idle]\nallow = [7]", f"2: idle.allow: holds 7, which is no {FORMS_OF_WINDOWS}"),
+    ('[idle]\nallow = "Sat"', f'2: idle.allow: must be a list such as {LIST_OF_WINDOWS}, not "Sat"'),
+    (
+        '[idle]\nsuspend_max = "10s"',
+        "2: idle.suspend_max: must not be shorter than suspend_min (20 s)",
+    ),
     (
         '[control]\nadmin_groups = "x"',
         '2: control.admin_groups: must be a list of text such as ["one", "two"], not "x"',
@@ -118,6 +135,11 @@ ONE_PROBLEM_OF_A_COMMAND = [
     (
         'python = "p"',
         "3: flows.x.python: is only for a flow with an entrypoint: a command is its own program",
+    ),
+    ('suspend_max = "5s"', "3: flows.x.suspend_max: must not be shorter than idle.suspend_min (20 s)"),
+    (
+        'suspend_max = "5s"\n[idle]\nsuspend_min = "6s"',
+        "3: flows.x.suspend_max: must not be shorter than idle.suspend_min (6 s)",
     ),
     ('timeout = "0s"', '3: flows.x.timeout: must be a duration longer than "0s", not "0s"'),
     ('backoff = "20m"', "3: flows.x.backoff: must not be longer than max_backoff (600 s)"),

@@ -89,11 +89,39 @@ def test_a_window_contains_what_it_says(written: str, inside: list[str], outside
 
 
 @pytest.mark.parametrize(
+    ("written", "opens"),
+    [
+        ("22:00-07:00", "05 22:00"),
+        ("09:00-17:30", "06 09:00"),
+        ("Sat", "10 00:00"),
+        ("Mon 12:00-13:00", "12 12:00"),
+        ("Sat-Mon", "10 00:00"),
+    ],
+)
+def test_a_window_opens_when_it_begins_the_next_time(written: str, opens: str) -> None:
+    (window,) = parse_windows([written])
+    assert f"{window.opens_after(MONDAY_NOON):%d %H:%M}" == opens
+
+
+@pytest.mark.parametrize(
     "written", ["", "Sa", "24:00-01:00", "22-07", "Fri-", "10:00", "22:60-23:00", 5, None]
 )
 def test_anything_else_is_no_window(written: object) -> None:
-    with pytest.raises(ValueError, match="must be a list of windows such as"):
+    with pytest.raises(ValueError, match=r"^holds .*, (which is no window such as|in which .* is no)"):
         parse_windows([written])
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("Mon-Su", '"Su" is no day of the week: write Mon, Tue, Wed, Thu, Fri, Sat or Sun'),
+        ("25:00-07:00", '"25:00" is no time of day: write 00:00 to 24:00'),
+    ],
+)
+def test_what_is_wrong_with_a_window_is_named(written: str, why: str) -> None:
+    with pytest.raises(ValueError, match="holds") as refused:
+        parse_windows(["Sat", written])
+    assert str(refused.value) == f'holds "{written}", in which {why}'
 
 
 def test_a_window_that_ends_when_it_begins_is_refused() -> None:

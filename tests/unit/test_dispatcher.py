@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from buttermilkd.bell import Bell
-from buttermilkd.dispatcher import Dispatcher
+from buttermilkd.dispatcher import LAST_PATIENCE, Dispatcher
 from buttermilkd.errors import StorageError
 from buttermilkd.jobs import Ending, Job, Outcome, Settlement, Status, Taken
 from buttermilkd.retries import RetryLimits
@@ -274,6 +274,22 @@ async def test_draining_gives_back_what_has_not_ended_in_time(scene: Scene) -> N
     await asyncio.wait_for(draining, 5)
     assert scene.status("b.1") is Status.PENDING
     assert scene.runner.begun == ["b.1"]
+
+
+async def test_draining_ends_also_where_nothing_can_be_recorded(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.gate.set(is_open=True)
+    scene.queue.add("b", "f", ["x"])
+    await settle_loop()
+    scene.queue.full = True
+    draining = asyncio.ensure_future(scene.dispatcher.drain(60.0))
+    await scene.clock.advance(60.0)
+    assert not draining.done()
+    await scene.clock.advance(LAST_PATIENCE)
+    await asyncio.wait_for(draining, 5)
+    assert "stopping with 1 job as they stand" in caplog.text
+    assert scene.status("b.1") is Status.RUNNING
 
 
 async def test_a_take_that_failed_is_tried_again(scene: Scene) -> None:

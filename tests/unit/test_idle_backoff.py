@@ -1,5 +1,7 @@
 """Waits that grow where people keep coming back."""
 
+import pytest
+
 from buttermilkd.idle.policy.backoff import Backoff
 from buttermilkd.idle.policy.observations import Jobs
 from buttermilkd.idle.policy.settings import Patience
@@ -19,10 +21,8 @@ class Times:
     def suspend(self, *gaps: float, ran_for: float = 10.0) -> int:
         """Suspend once after each of these gaps; the factor afterwards."""
         for gap in gaps:
-            self.pass_by(gap - ran_for)
-            self._step(resumed=True)
-            self.now += ran_for
-            self._step(suspended=True)
+            self.pass_by(gap)
+            self._step(ran_for)
         return self.backoff.factor
 
     def pass_by(self, seconds: float) -> int:
@@ -32,9 +32,9 @@ class Times:
             self._step()
         return self.backoff.factor
 
-    def _step(self, *, suspended: bool = False, resumed: bool = False) -> None:
+    def _step(self, ran_for: float | None = None) -> None:
         wait = Patience.of(RULES, self.backoff.factor).quiet_for
-        self.backoff = self.backoff.step(self.now, suspended=suspended, resumed=resumed, limit=6, wait=wait)
+        self.backoff = self.backoff.step(self.now, ran_for=ran_for, limit=6, wait=wait)
 
 
 def test_six_suspensions_in_an_hour_change_nothing_and_the_seventh_doubles_the_waits() -> None:
@@ -119,6 +119,31 @@ def test_people_who_keep_coming_back_are_waited_for_longer_and_it_says_so() -> N
         "(waits are 2 times as long, after 7 suspensions in the last hour)"
     )
     assert watch.reading("frequency") == "clear: 7 suspensions in the last hour: waits are 2 times as long"
+
+
+@pytest.mark.parametrize(("kind", "period"), [("auto", 90), ("suspend", 90), ("requeue", 150)])
+def test_all_the_same_what_running_jobs_do_about_them(kind: str, period: int) -> None:
+    """In each case jobs run for half a minute between two visits."""
+    watch = Watch()
+    executing = True
+    for _ in range(7):
+        watch.see(in_flight(watch.now), jobs=Jobs(**{kind: executing}))
+        left = watch.now
+        executing = kind != "requeue"
+        for _ in range(period):
+            watch.now += 1
+            watch.see(quiet(watch.now, watch.now - left), jobs=Jobs(**{kind: executing}))
+            executing = executing or watch.actions[-1].start
+    watch.see(in_flight(watch.now), jobs=Jobs(**{kind: executing}))
+    assert watch.state.backoff.factor == 2
+
+
+def test_a_suspended_job_that_is_cancelled_has_not_gone_on() -> None:
+    watch = Watch()
+    watch.see(in_flight(watch.now), jobs=Jobs(suspend=1))
+    watch.now += 30
+    watch.see(quiet(watch.now, 30))
+    assert watch.state.running.suspend.runs_since is None
 
 
 def test_where_nothing_runs_people_lengthen_nothing() -> None:

@@ -106,6 +106,45 @@ async def test_it_opens_once_it_has_settled(scene: Scene) -> None:
     await asyncio.wait_for(scene.gate.opened(), 10)
 
 
+async def test_what_keeps_it_closed_from_the_start_is_logged_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "buttermilkd.idle.gate")
+    scene.gate.hold("paused by ada")
+    await scene.clock.advance(10)
+    assert caplog.messages == ["held: paused by ada"]
+
+
+async def test_a_doubt_that_remains_after_the_start_is_logged_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "buttermilkd.idle.gate")
+    scene.machine.load = Load(at=0.0, foreign=Measure(None, "a counter went backwards"))
+    await scene.clock.advance(10)
+    assert caplog.messages == ["unknown: use of the CPU is not known: a counter went backwards"]
+
+
+async def test_a_gate_that_was_held_before_it_ran_says_so_once_it_has_settled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "buttermilkd.idle.gate")
+    clock = HandMovedClock()
+    gate = Gate(
+        HandMovedActivity(clock),
+        ScriptedMachine(clock),
+        IdleSettings(),
+        clock,
+        concurrency=1,
+        holds=["paused by ada"],
+    )
+    gate.reconsider()
+    assert caplog.messages == []
+    await clock.advance(2)
+    gate.reconsider()
+    gate.reconsider()
+    assert caplog.messages == ["held: paused by ada"]
+
+
 async def test_a_report_closes_it_before_anything_else_can_happen(scene: Scene) -> None:
     await scene.clock.advance(2)
     assert scene.gate.is_open
@@ -279,16 +318,12 @@ async def test_the_view_tells_every_signal_as_of_now(scene: Scene) -> None:
     view = idle_view(scene.gate.last, scene.clock)
     assert view["state"] == "cooling"
     assert not view["idle"]
-    assert (
-        view["sentence"]
-        == "cooling: last request 41 s ago; suspended jobs resume in 19 s, new ones start in 79 s"
-    )
+    assert view["sentence"] == "cooling: last request 41 s ago; new jobs start in 79 s"
     assert view["reasons"] == ["last request 41 s ago"]
     now = datetime.fromisoformat(view["since"])
     assert view["start_at"] is not None
-    assert view["resume_at"] is not None
     assert (datetime.fromisoformat(view["start_at"]) - now).total_seconds() == 79
-    assert (datetime.fromisoformat(view["resume_at"]) - now).total_seconds() == 19
+    assert view["resume_at"] is None
     signals = {signal["name"]: signal for signal in view["signals"]}
     assert signals["requests"] == {
         "name": "requests",

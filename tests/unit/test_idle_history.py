@@ -68,6 +68,16 @@ async def test_what_was_taken_is_not_told_again_and_what_comes_later_is() -> Non
     assert scene.history.take() == [Slice(START, "idle", "idle", 10.0)]
 
 
+async def test_what_was_taken_and_could_not_be_kept_is_put_back() -> None:
+    scene = Scene()
+    scene.look(busy=True, suspending=True)
+    await scene.clock.advance(10)
+    taken = scene.history.take()
+    await scene.clock.advance(5)
+    scene.history.put_back(taken)
+    assert scene.history.take() == [Slice(START, "busy", "requests", 15.0, suspensions=1)]
+
+
 async def test_a_quarter_of_an_hour_is_a_slice() -> None:
     scene = Scene()
     for _ in range(2 * QUARTER):

@@ -2,8 +2,10 @@
 
 import pytest
 
-from buttermilkd.idle.policy.observations import Departure, Web
-from tests.unit.idle_watch import NOON, Mornings, Watch, reporter, rules
+from buttermilkd.idle.policy.observations import Departure, Jobs, Web
+from buttermilkd.idle.policy.running import Stance
+from buttermilkd.idle.policy.verdict import Verdict
+from tests.unit.idle_watch import NOON, PROVEN, Mornings, Watch, in_flight, quiet, reporter, rules
 
 
 def test_idle_says_for_how_long_and_what_allows_it() -> None:
@@ -37,11 +39,72 @@ def test_websockets_and_requests_of_all_reporters_are_told_together() -> None:
 def test_after_the_last_request_it_says_when_jobs_start() -> None:
     watch = Watch()
     verdict = watch.see(Web((reporter(watch.now, 41.0),)))
+    assert verdict.sentence == "cooling: last request 41 s ago; new jobs start in 79 s"
+    assert (verdict.resumes_at, verdict.starts_at) == (None, watch.now + 79)
+
+
+def test_and_when_suspended_ones_resume_where_there_are_any() -> None:
+    watch = Watch()
+    ended = watch.now
+    watch.see(in_flight(watch.now), jobs=Jobs(suspend=1))
+    watch.now += 41
+    verdict = watch.see(quiet(watch.now, watch.now - ended), jobs=Jobs(suspend=1))
     assert (
         verdict.sentence
         == "cooling: last request 41 s ago; suspended jobs resume in 19 s, new ones start in 79 s"
     )
-    assert (verdict.resumes_at, verdict.starts_at) == (watch.now + 19, watch.now + 79)
+    assert (verdict.resumes_at, verdict.starts_at) == (ended + 60, ended + 120)
+
+
+def test_what_was_suspended_late_is_told_to_stay_so_for_as_long_as_it_does() -> None:
+    """Protected jobs go on beside people until others need the CPUs: 50 s after the last request."""
+    watch = Watch()
+    ended = watch.now
+
+    def look(others: float) -> Verdict:
+        web = quiet(watch.now, watch.now - ended)
+        return watch.see(web, jobs=Jobs(auto=1), protection=PROVEN, measures={"others": others})
+
+    for _ in range(50):
+        look(0.01)
+        watch.now += 1
+    while watch.actions[-1].auto is Stance.GO_ON:
+        told = look(0.3)
+        watch.now += 1
+    assert told.reasons == ("last request 52 s ago",)
+    while watch.actions[-1].auto is Stance.STOP:
+        look(0.3)
+        watch.now += 1
+    assert watch.now - 1 == told.resumes_at == ended + 72
+
+
+def test_new_jobs_are_not_told_to_start_before_suspended_ones_may_go_on() -> None:
+    watch = Watch(rules(quiet_for=5.0, start_after=10.0, websocket_start_after=25.0))
+    ended = watch.now
+    watch.see(in_flight(watch.now), jobs=Jobs(suspend=1))
+    watch.now += 1
+    told = watch.see(quiet(watch.now, 1.0), jobs=Jobs(suspend=1))
+    assert (told.resumes_at, told.starts_at) == (ended + 20, ended + 20)
+
+
+def test_nobody_foresees_when_suspended_jobs_resume_while_something_is_not_known() -> None:
+    watch = Watch()
+    watch.see(in_flight(watch.now), jobs=Jobs(suspend=1))
+    watch.now += 1
+    mute = reporter(watch.now, reported=False)
+    verdict = watch.see(Web((reporter(watch.now, 1.0), mute)), jobs=Jobs(suspend=1))
+    assert (verdict.resumes_at, verdict.starts_at) == (None, None)
+
+
+def test_its_explanation_is_the_sentence_without_the_state() -> None:
+    watch = Watch()
+    cooling = watch.see(Web((reporter(watch.now, 70.0),)))
+    assert cooling.explanation == "last request 70 s ago; new jobs start in 50 s"
+    silent = watch.see(Web((reporter(watch.now - 22, 500),)))
+    assert silent.explanation == 'web server "api" (pid 812) silent for 22 s; assuming busy'
+    assert (
+        Watch().see(Web((reporter(watch.now, 840),))).explanation == "last request 14 min ago, other CPU 3 %"
+    )
 
 
 def test_the_latest_of_several_reporters_counts() -> None:
@@ -101,7 +164,7 @@ def test_foreign_cpu_says_how_much_how_long_and_what_is_not_counted() -> None:
     )
     watch.states(13, lambda: watch.see(cpu=0.12))
     assert watch.verdicts[-1].sentence == (
-        "cooling: other processes use 12 % of CPU (under 25 % for 12 s); jobs go on in 18 s"
+        "cooling: other processes use 12 % of CPU (under 25 % for 12 s); new jobs start in 18 s"
     )
 
 
@@ -114,7 +177,7 @@ def test_reasons_come_worst_first_and_the_longest_wait_ends_the_sentence() -> No
     assert watch.see(web).sentence == (
         "cooling: 1 websocket open, last message 70 s ago; "
         'web server "docs" gone 12 s ago with 1 request in flight and 3 websockets open; '
-        "last request 30 s ago; suspended jobs resume in 48 s, new ones start in 4 min"
+        "last request 30 s ago; new jobs start in 4 min"
     )
     held = watch.see(web, holds=("paused by ada",), cpu=None)
     assert held.sentence.startswith(
@@ -140,5 +203,8 @@ def test_a_web_server_that_nobody_has_used_yet_is_idle() -> None:
 
 def test_outside_the_schedule_nothing_starts() -> None:
     watch = Watch(rules(allow=(Mornings(),)))
-    assert watch.see(local=NOON).sentence == "held: Mon 12:00 is outside the schedule (00:00-12:00)"
+    assert watch.see(local=NOON).sentence == (
+        "held: Mon 12:00 is outside the schedule (00:00-12:00), which opens Tue 00:00"
+    )
+    assert watch.verdicts[-1].starts_at == watch.now + 12 * 3600
     assert watch.see(local=NOON.replace(hour=11)).idle

@@ -167,6 +167,26 @@ def test_and_resumes_nothing_either() -> None:
     assert watch.state.backoff.recent == watch.state.backoff.recent[:1]
 
 
+@pytest.mark.parametrize(
+    ("protection", "others", "why"),
+    [
+        (Protection(proven=False, why="weight 100"), LITTLE, "weight 100"),
+        (PROVEN, Measure(missing="not told apart"), "what else runs is not known: not told apart"),
+        (PROVEN, 0.3, "others than web servers use 30 % of CPU"),
+        (PROVEN, LITTLE, None),
+    ],
+)
+def test_it_says_why_jobs_that_it_is_left_to_are_stopped(
+    protection: Protection, others: float | Measure, why: str | None
+) -> None:
+    watch = Watch()
+    for _ in range(4):
+        watch.now += 1
+        watch.see(in_flight(watch.now), jobs=ONE_EACH, protection=protection, measures={"others": others})
+    assert watch.verdicts[-1].exposed == why
+    assert (watch.actions[-1].auto is GO_ON) == (why is None)
+
+
 def test_a_pause_starts_nothing_and_lets_what_runs_go_on() -> None:
     watch = Watch()
     watch.see(holds=("paused by ada",), jobs=ONE_EACH)

@@ -140,12 +140,13 @@ def test_a_second_run_in_one_file_begins_anew() -> None:
 def broken() -> Iterator[tuple[list[str], str]]:
     good = written([(BEGAN, sample(BEGAN))])
     yield [], "it is empty"
-    yield ["no JSON"], "line 1: cannot be read"
+    yield ["no JSON"], "it is no recording of buttermilkd --record (line 1 is not JSON)"
     yield ['{"t": 1}'], "line 1: no trace of buttermilkd begins like this"
     yield ['{"t": 1}', *good], "line 1: no trace of buttermilkd begins like this"
     yield [good[0].replace('"v": 1', '"v": 99')], "version 99"
-    yield [*good, "garbage", good[1]], "line 3: cannot be read"
-    yield [good[0], '{"t": 1}', good[1]], "line 2: cannot be read (KeyError"
+    yield [*good, "garbage", good[1]], "line 3 is not JSON"
+    yield ["5"], "it is no recording of buttermilkd --record (line 1 is not what is written there)"
+    yield [good[0], '{"t": 1}', good[1]], "line 2 is not what is written there"
     yield ["[]", good[0]], "line 1"
 
 
@@ -154,3 +155,18 @@ def test_a_line_that_cannot_be_read_is_named(lines: list[str], why: str) -> None
     with pytest.raises(UnreadableTraceError) as refused:
         list(read(lines))
     assert why in str(refused.value)
+
+
+def test_no_use_at_all_is_told_as_such() -> None:
+    """0 is a value, whatever else is told of it."""
+    now = BEGAN + 1
+    load = Load(now, Measure(0.0, method="estimated"), io_pressure=Measure(0.0, subject="web servers"))
+    _, seen = read(written([(now, replace(sample(now), load=load))]))
+    assert isinstance(seen, Seen)
+    assert seen.sample.load == replace(load, at=1.0)
+
+
+def test_a_run_begins_with_its_first_look() -> None:
+    encoder = Encoder(START)
+    lines = [encoder.header, *(encoder.line(sample(now), now) for now in (BEGAN, BEGAN + 2))]
+    assert [one.now for one in read(lines) if isinstance(one, Seen)] == [0.0, 2.0]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from buttermilkd.idle.policy.decide import State
-from buttermilkd.idle.policy.observations import Departure, Web
+from buttermilkd.idle.policy.observations import Departure, Jobs, Refusal, Web
+from buttermilkd.idle.policy.running import Stance
 from buttermilkd.idle.policy.verdict import Verdict
 from tests.unit.idle_watch import Watch, reporter
 
@@ -42,6 +43,19 @@ def test_a_web_server_that_crashes_with_three_websockets_open_is_waited_for() ->
     )
 
 
+def test_a_web_server_whose_report_was_refused_counts_as_busy_for_half_a_minute() -> None:
+    watch = Watch()
+    refused = Refusal('web server "api" (pid 812)', "over 50 lines a second", watch.now)
+    watch.now += 2
+    verdict = watch.see(Web(refusal=refused), jobs=Jobs(suspend=1))
+    assert verdict.sentence == (
+        'unknown: web server "api" (pid 812) was refused 2 s ago: over 50 lines a second; assuming busy'
+    )
+    assert watch.actions[-1].suspend is Stance.STOP
+    watch.now += 28
+    assert watch.see(Web(refusal=refused)).idle
+
+
 def test_a_rolling_restart_of_a_quiet_web_server_interrupts_nothing() -> None:
     watch = Watch()
     old, active_at = reporter(watch.now, 500), watch.now - 500
@@ -53,10 +67,7 @@ def test_a_rolling_restart_of_a_quiet_web_server_interrupts_nothing() -> None:
 def test_a_rolling_restart_keeps_the_cool_down_that_the_old_processes_had() -> None:
     watch = Watch()
     verdict = watch.see(Web((reporter(watch.now, 0, used=False),), departed_active_at=watch.now - 41))
-    assert (
-        verdict.sentence
-        == "cooling: last request 41 s ago; suspended jobs resume in 19 s, new ones start in 79 s"
-    )
+    assert verdict.sentence == "cooling: last request 41 s ago; new jobs start in 79 s"
 
 
 def test_a_jump_of_the_clock_and_a_sleep_are_unknown_for_one_look() -> None:

@@ -6,21 +6,29 @@ from pathlib import Path
 
 import pytest
 
+from buttermilkd.config.idle import IdleSettings
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.idle.policy.observations import Load, Measure, Sample, Web
 from buttermilkd.idle.trace import Encoder, Start
 from buttermilkd.replay import replay
-from tests.unit.idle_watch import NOON, RULES, in_flight, quiet
+from tests.unit.idle_watch import NOON, RULES, in_flight, quiet, rules
 
 HOUR = 3600
 
 
-def record(folder: Path, web: Callable[[float], Web], seconds: int = HOUR, *, runs: int = 1) -> Path:
+def record(
+    folder: Path,
+    web: Callable[[float], Web],
+    seconds: int = HOUR,
+    *,
+    runs: int = 1,
+    settings: IdleSettings = RULES,
+) -> Path:
     """A trace of looks each second."""
     file = folder / "trace.jsonl"
     with file.open("w") as out:
         for run in range(runs):
-            encoder = Encoder(Start("host", RULES.written()), 0.0)
+            encoder = Encoder(Start("host", settings.written(), settings.given()), 0.0)
             out.write(f"{encoder.header}\n")
             for at in range(seconds):
                 local = NOON + timedelta(seconds=at, hours=run)
@@ -58,6 +66,25 @@ def test_waits_that_follow_from_one_that_is_changed_follow_it(tmp_path: Path) ->
     assert view["as_changed"]["harvested_share"] == pytest.approx(0.7, abs=0.03)  # from 10 + 20 s on
 
 
+def test_waits_that_somebody_has_set_stay_as_they_are(tmp_path: Path) -> None:
+    configured = rules(start_after=70.0)
+    file = record(
+        tmp_path, lambda at: in_flight(at) if at < 10 else quiet(at, at - 9), 100, settings=configured
+    )
+    view = replay(file, {"idle.quiet_for": "10s"})
+    assert view["as_changed"] is not None
+    assert view["as_changed"]["harvested_share"] == pytest.approx(0.2, abs=0.03)  # from 10 + 70 s on
+    with pytest.raises(
+        InvalidRequestError, match=r"start_after: must not be shorter than quiet_for \(80 s\)"
+    ):
+        replay(file, {"idle.quiet_for": "80s"})
+
+
+def test_what_the_daemon_takes_a_replay_takes_as_well(tmp_path: Path) -> None:
+    file = record(tmp_path, request_each(150), 300)
+    assert replay(file, {"idle.suspend_min": "15m"})["as_changed"] is not None
+
+
 def test_several_runs_in_one_file_are_several_runs(tmp_path: Path) -> None:
     view = replay(record(tmp_path, lambda at: quiet(at, 1000 + at), 1800, runs=2), {})
     assert view["as_recorded"]["seconds"] == pytest.approx(2 * 1799, abs=1)
@@ -69,7 +96,7 @@ def test_several_runs_in_one_file_are_several_runs(tmp_path: Path) -> None:
         ({"daemon.concurrency": "3"}, "cannot set daemon.concurrency in a replay"),
         ({"idle.quiet_for": "soon"}, "idle.quiet_for: must be a duration"),
         ({"idle.quiet_fro": "30s"}, 'idle.quiet_fro: unknown key; did you mean "quiet_for"?'),
-        ({"idle.steal_busy": "0.01"}, "idle.steal_clear: must be below steal_busy"),
+        ({"idle.steal_busy": "0.01"}, "idle.steal_busy: must be above steal_clear (0.05 by default)"),
     ],
 )
 def test_what_cannot_be_set_is_refused(tmp_path: Path, changes: dict[str, str], why: str) -> None:
@@ -81,7 +108,8 @@ def test_what_cannot_be_set_is_refused(tmp_path: Path, changes: dict[str, str], 
 
 def test_a_file_that_is_no_trace_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
-    for content, why in (("hello\n", "line 1: cannot be read"), ("", "it is empty")):
+    no_json = "it is no recording of buttermilkd --record (line 1 is not JSON)"
+    for content, why in (("hello\n", no_json), ("", "it is empty")):
         file.write_text(content)
         with pytest.raises(InvalidRequestError) as refused:
             replay(file, {})
@@ -90,7 +118,7 @@ def test_a_file_that_is_no_trace_is_refused_with_the_way_to_make_one(tmp_path: P
     with pytest.raises(InvalidRequestError, match="No such file"):
         replay(tmp_path / "missing", {})
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(InvalidRequestError, match="cannot replay"):
+    with pytest.raises(InvalidRequestError, match="it is not UTF-8 text"):
         replay(file, {})
 
 

@@ -170,6 +170,35 @@ async def test_any_job_makes_room_where_memory_is_short(scene: Scene) -> None:
     assert not scene.runner.jobs
 
 
+async def test_what_is_given_back_is_logged_with_the_reason(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "buttermilkd.suspension")
+    scene.run("requeue", "soon", "again")
+    scene.look(BUSY)
+    await settle_loop()
+    assert caplog.messages == [
+        "suspended 2 jobs: idle for 12 min: no web server reports, other CPU 3 %",
+        "gave back 1 job: idle for 12 min: no web server reports, other CPU 3 %",
+    ]
+    await scene.clock.advance(30)
+    assert caplog.messages[2:] == ["gave back 1 job: suspended for 30 s"]
+    scene.look(Actions(False, STOP, STOP, STOP, memory_is_short=True))
+    await scene.clock.advance(LONGEST - 30)
+    assert caplog.messages[3:] == ["gave back 1 job: suspended for 600 s, and memory is short"]
+
+
+async def test_what_a_stopping_daemon_gives_back_is_logged_too(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.run("suspend", "again")
+    scene.look(BUSY)
+    caplog.set_level("INFO", "buttermilkd.suspension")
+    scene.suspension.drain()
+    await settle_loop()
+    assert caplog.messages == ["gave back 2 jobs: the daemon is stopping"]
+
+
 async def test_time_in_which_it_ran_does_not_count(scene: Scene) -> None:
     scene.run("soon")
     for _ in range(3):

@@ -10,7 +10,7 @@ from buttermilkd.waiting import Situation, waiting_for
 
 READY = Situation(
     idle=True,
-    reasons=["other CPU 3 %"],
+    why="other CPU 3 %",
     holds=(),
     flows=["f"],
     running=0,
@@ -30,14 +30,15 @@ def batch(pending: int = 1, running: int = 0) -> BatchView:
     [
         ({}, None),
         (
-            {"idle": False, "reasons": ["2 websockets open", "last request 3 s ago"]},
-            "2 websockets open; last request 3 s ago",
+            {"idle": False, "why": "last request 6 s ago; new jobs start in 4 s"},
+            "last request 6 s ago; new jobs start in 4 s",
         ),
         ({"holds": ["f"], "idle": False}, "flow f is paused"),
         ({"holds": ["*", "f"]}, "all flows are paused"),
         ({"holds": ["other"]}, None),
         ({"flows": []}, "flow f is not configured on this host"),
         ({"running": 2}, "2 other jobs are running (daemon.concurrency = 2)"),
+        ({"running": 1, "concurrency": 1}, "1 other job is running (daemon.concurrency = 1)"),
         ({"draining": True, "idle": False}, "the daemon is stopping"),
         (
             {"trouble": "3 ended jobs cannot be recorded: disk full"},
@@ -50,13 +51,13 @@ def test_the_first_thing_in_the_way_is_named(change: dict[str, Any], sentence: s
 
 
 def test_what_runs_or_has_nothing_left_waits_for_nothing() -> None:
-    busy = replace(READY, idle=False, reasons=["1 request in flight"])
+    busy = replace(READY, idle=False, why="1 request in flight")
     assert waiting_for(batch(running=1), busy) is None
     assert waiting_for(batch(pending=0), busy) is None
 
 
 def test_a_batch_whose_running_jobs_are_all_suspended_waits_for_what_suspended_them() -> None:
-    busy = replace(READY, idle=False, reasons=["1 request in flight for 0.4 s"], suspended={"b": 2})
+    busy = replace(READY, idle=False, why="1 request in flight for 0.4 s", suspended={"b": 2})
     assert waiting_for(batch(running=2), busy) == "2 jobs are suspended: 1 request in flight for 0.4 s"
     assert waiting_for(batch(pending=0, running=1), replace(busy, suspended={"b": 1})) == (
         "1 job is suspended: 1 request in flight for 0.4 s"

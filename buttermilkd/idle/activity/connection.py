@@ -34,8 +34,11 @@ class Host(Protocol):
     def changed(self) -> None:
         """What the users of this reporter do has changed."""
 
-    def refused(self, peer: Peer, why: str) -> None:
-        """The connection is being closed because of what the peer did."""
+    def reported(self, peer: Peer) -> None:
+        """What the users of this peer do is known now."""
+
+    def refused(self, peer: Peer, why: str, app: str | None) -> None:
+        """The connection is being closed because of what the peer did; ``app`` is the name that it has given."""
 
     def left(self, connection: "ReporterConnection") -> None:
         """The connection is closed."""
@@ -51,6 +54,8 @@ class ReporterConnection(asyncio.Protocol):
         self._buffer = b""
         self._heard_at = clock.monotonic()
         self._credit = float(MAX_LINES_PER_SECOND)
+        """Lines that it may still send: those of a second, and of the time since it was read last."""
+        self._read_at = self._heard_at
         self.peer = Peer(None, -1)
         self.reporter: Reporter | None = None
         """The reporter as its last line told; None before it has said who it is."""
@@ -82,6 +87,10 @@ class ReporterConnection(asyncio.Protocol):
             self.refuse(why)
 
     def data_received(self, data: bytes) -> None:
+        now = self._clock.monotonic()
+        earned = (now - self._read_at) * MAX_LINES_PER_SECOND
+        self._credit = min(self._credit, MAX_LINES_PER_SECOND) + earned
+        self._read_at = now
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             if self._transport is None:
@@ -97,8 +106,9 @@ class ReporterConnection(asyncio.Protocol):
     def refuse(self, why: str) -> None:
         """Close the connection at once; nothing more is read from it."""
         if self._transport is not None:
-            self._host.refused(self.peer, why)
+            app = self.reporter.app if self.reporter else None
             self.close()
+            self._host.refused(self.peer, why, app)
 
     def close(self) -> None:
         """Close the connection at once, without a word."""
@@ -109,7 +119,8 @@ class ReporterConnection(asyncio.Protocol):
 
     def _read(self, line: bytes) -> None:
         now = self._clock.monotonic()
-        if not self._may_send(now):
+        self._credit -= 1
+        if self._credit < 0:
             self.refuse(f"over {MAX_LINES_PER_SECOND} lines a second")
         elif len(line) >= MAX_LINE:
             self.refuse(f"a line over {MAX_LINE:,} bytes")
@@ -121,11 +132,6 @@ class ReporterConnection(asyncio.Protocol):
             else:
                 if is_news:
                     self._host.changed()
-
-    def _may_send(self, now: float) -> bool:
-        earned = (now - self._heard_at) * MAX_LINES_PER_SECOND
-        self._credit = min(MAX_LINES_PER_SECOND, self._credit + earned) - 1
-        return self._credit >= 0
 
     def _take(self, report: Hello | Snapshot, now: float) -> bool:
         """Whether the report tells anything new. Raises ValueError: it comes out of turn."""
@@ -140,6 +146,8 @@ class ReporterConnection(asyncio.Protocol):
             if before is None:
                 raise ValueError("no hello first")
             self.reporter = _updated(before, report, now)
+            if not before.reported:
+                self._host.reported(self.peer)
         return before is None or _is_news(before, self.reporter)
 
 

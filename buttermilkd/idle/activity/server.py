@@ -9,7 +9,8 @@ from collections.abc import Callable
 from buttermilkd.cgroups import Membership
 from buttermilkd.clock import Clock
 from buttermilkd.idle.activity.connection import Peer, ReporterConnection
-from buttermilkd.idle.policy.observations import Departure, Web
+from buttermilkd.idle.policy.observations import Departure, Refusal, Web
+from buttermilkd.idle.policy.users import REFUSED_FOR
 from buttermilkd.messages import ReporterView
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class ActivityServer:
         self._departure: Departure | None = None
         self._departed_active_at: float | None = None
         self._refusals_logged_at: float | None = None
+        self._refused: dict[Peer, Refusal] = {}
         self.refusals = 0
         """Connections refused or closed for what the peer did, since the start."""
 
@@ -68,7 +70,8 @@ class ActivityServer:
     def observe(self) -> Web:
         """All that reporters have told, as the policy wants it."""
         reporters = tuple(one.reporter for one in self._connections if one.reporter is not None)
-        return Web(reporters, self._departure, self._departed_active_at)
+        latest = max(self._refused.values(), key=lambda one: one.at, default=None)
+        return Web(reporters, self._departure, self._departed_active_at, latest)
 
     def memberships(self) -> frozenset[Membership]:
         """Where the web servers run; one that cannot be seen is somewhere unknown."""
@@ -99,7 +102,8 @@ class ActivityServer:
         now = self._clock.monotonic()
         for connection in tuple(self._connections):
             if connection.overdue(now) > STALE_FOR:
-                self.refused(connection.peer, "silent" if connection.reporter else "no hello")
+                # How its users do was not known for as long as it may stay so.
+                self._note("silent" if connection.reporter else "no hello", connection.peer)
                 connection.close()
 
     # What its connections tell it
@@ -116,7 +120,19 @@ class ActivityServer:
     def changed(self) -> None:
         self.on_change()
 
-    def refused(self, peer: Peer, why: str) -> None:
+    def reported(self, peer: Peer) -> None:
+        self._refused.pop(peer, None)
+
+    def refused(self, peer: Peer, why: str, app: str | None) -> None:
+        self._note(why, peer)
+        now = self._clock.monotonic()
+        self._refused = {peer: one for peer, one in self._refused.items() if now - one.at < REFUSED_FOR}
+        if len(self._refused) < MAX_CONNECTIONS:
+            name = f'web server "{app}" (pid {peer.pid or "unknown"})' if app else f"a process ({peer})"
+            self._refused[peer] = Refusal(name, why, now)
+        self.on_change()
+
+    def _note(self, why: str, peer: Peer) -> None:
         self.refusals += 1
         now = self._clock.monotonic()
         if self._refusals_logged_at is None or now - self._refusals_logged_at >= REFUSALS_EVERY:

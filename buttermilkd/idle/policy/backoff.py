@@ -16,7 +16,7 @@ class Suspended:
 
     at: float
     ran_for: float
-    """Seconds for which jobs had been running since the suspension before it."""
+    """Seconds for which the jobs had been running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +29,19 @@ class Backoff:
     """Those of the last hour."""
     changed_at: float = float("-inf")
     """When the factor changed last."""
-    resumed_at: float = float("-inf")
-    """When jobs went on after a suspension, the last time."""
 
-    def step(
-        self, now: float, *, suspended: bool = False, resumed: bool = False, limit: int, wait: float
-    ) -> "Backoff":
-        """After a look at which jobs were suspended, went on, or neither. ``wait`` is the present wait, in seconds.
+    def step(self, now: float, *, ran_for: float | None = None, limit: int, wait: float) -> "Backoff":
+        """After a look at which jobs were stopped that had run for so many seconds, or none (None).
+
+        ``wait`` is the present wait, in seconds.
 
         More than ``limit`` suspensions within an hour double the waits, and are counted from anew, where waiting
         twice as long would have spared most of them: it does not where whoever comes each ten minutes comes
         anyway. An hour without one that a longer wait would spare halves them again.
         """
         recent = tuple(one for one in self.recent if now - one.at < HOUR)
-        if suspended:
-            recent = (*recent, Suspended(now, now - self.resumed_at))
+        if ran_for is not None:
+            recent = (*recent, Suspended(now, ran_for))
             counted = [one for one in recent if one.at > self.changed_at]
             spared = sum(one.ran_for < wait for one in counted)
             if len(counted) > limit and 2 * spared > len(counted) and self.factor < MOST:
@@ -54,8 +52,6 @@ class Backoff:
             and not any(one.ran_for < wait for one in recent)
         ):
             return replace(self, factor=self.factor // 2, recent=recent, changed_at=now)
-        if resumed:
-            return replace(self, recent=recent, resumed_at=now)
         return self if recent == self.recent else replace(self, recent=recent)
 
 

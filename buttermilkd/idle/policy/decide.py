@@ -41,21 +41,18 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
     patience = Patience.of(settings, state.backoff.factor)
     watched = _watched(state, sample, settings, patience, latches, limits, now)
     least = settings.suspend_min
+    exposed = _exposed(sample, latches)
     after = running.step(
         state.running,
         watched,
         sample.jobs,
         now,
         least=least,
-        lingers=sample.protection.proven and measures.others_are_quiet(latches, sample.load),
+        lingers=exposed is None,
     )
-    suspended = running.has_suspended(state.running, after)
+    ran_for = running.ran_for(state.running, after, now)
     backoff = state.backoff.step(
-        now,
-        suspended=suspended,
-        resumed=running.has_resumed(state.running, after),
-        limit=settings.suspensions_per_hour,
-        wait=patience.quiet_for,
+        now, ran_for=ran_for, limit=settings.suspensions_per_hour, wait=patience.quiet_for
     )
     readings = (
         *watched,
@@ -68,14 +65,29 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
     since = state.since if level is state.level else now
     actions = Actions(
         start=level is Level.CLEAR,
-        auto=stance(after.auto_since),
-        suspend=stance(after.suspend_since),
-        requeue=stance(after.requeue_since),
-        suspending=suspended,
+        auto=stance(after.auto),
+        suspend=stance(after.suspend),
+        requeue=stance(after.requeue),
+        suspending=ran_for is not None,
         memory_is_short=measures.memory_is_short(watched),
     )
-    told = verdict(level, since, readings, now, waits=lengthened(backoff))
+    told = verdict(
+        level,
+        since,
+        readings,
+        now,
+        has_suspended=after.suspended_since is not None,
+        exposed=exposed,
+        waits=lengthened(backoff),
+    )
     return State(state.started, since, level, latches, after, backoff), actions, told
+
+
+def _exposed(sample: Sample, latches: measures.Latches) -> str | None:
+    """Why jobs that it is left to may not go on while people are there; None: they may."""
+    if not sample.protection.proven:
+        return sample.protection.why
+    return measures.others_in_the_way(latches, sample.load)
 
 
 def _watched(
@@ -91,7 +103,7 @@ def _watched(
     web = sample.web
     return (
         orders.operators(sample.holds),
-        orders.schedule(settings.allow, sample.local),
+        orders.schedule(settings.allow, sample.local, now),
         orders.settling(state.started, settings, now),
         orders.clock(sample),
         users.reporters(web, settings, now),

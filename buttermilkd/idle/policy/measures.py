@@ -81,9 +81,13 @@ def readings(latches: Latches, load: Load, limits: Limits) -> tuple[Reading, ...
     )
 
 
-def others_are_quiet(latches: Latches, load: Load) -> bool:
-    """Whether so little runs beside the web servers and our jobs that idle priority can protect."""
-    return load.others.value is not None and not latches[OTHERS.measure].is_busy
+def others_in_the_way(latches: Latches, load: Load) -> str | None:
+    """Why idle priority cannot protect, though proven: more runs than web servers and our jobs. None: it can."""
+    if load.others.value is None:
+        return f"what else runs is not known: {load.others.missing or load.others.problem}"
+    if latches[OTHERS.measure].is_busy:
+        return f"others than web servers use {percent(load.others.value)} of CPU"
+    return None
 
 
 def memory_is_short(readings: tuple[Reading, ...]) -> bool:

@@ -48,6 +48,16 @@ class Departure:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A connection that was closed for what came over it: what the users behind it do is not known."""
+
+    peer: str
+    """Who it was, in words."""
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Web:
     """All that web servers have told."""
 
@@ -56,6 +66,8 @@ class Web:
     """The latest."""
     departed_active_at: float | None = None
     """The last activity that reporters told of that have left in peace."""
+    refusal: Refusal | None = None
+    """The latest of those who have not reported properly since."""
 
 
 @dataclass(frozen=True, slots=True)

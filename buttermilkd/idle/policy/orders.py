@@ -15,7 +15,7 @@ def operators(holds: Sequence[str]) -> Reading:
     return signal.blocking(Level.HELD, "paused", ", ".join(holds)) if holds else signal.clear("no pause")
 
 
-def schedule(allow: Sequence[Window], local: datetime) -> Reading:
+def schedule(allow: Sequence[Window], local: datetime, now: float) -> Reading:
     """Whether it is a time at which jobs may run. No window at all means always."""
     value = f"{local:%a %H:%M}"
     if not allow:
@@ -24,7 +24,10 @@ def schedule(allow: Sequence[Window], local: datetime) -> Reading:
     signal = Signal("schedule", f"outside {windows}", f"in {windows}", Stops.ALL)
     if any(window.contains(local) for window in allow):
         return signal.clear(value)
-    return signal.blocking(Level.HELD, value, f"{value} is outside the schedule ({windows})")
+    opens = min(window.opens_after(local) for window in allow)
+    at = now + (opens - local).total_seconds()
+    reason = f"{value} is outside the schedule ({windows}), which opens {opens:%a %H:%M}"
+    return signal.blocking(Level.HELD, value, reason, Wait(at, at))
 
 
 def settling(started: float, settings: Settings, now: float) -> Reading:

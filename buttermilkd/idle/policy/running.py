@@ -36,30 +36,43 @@ class Actions:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """What is remembered of running jobs: since when which kinds are stopped, in monotonic seconds."""
+class Span:
+    """What is remembered of the running jobs of one kind. Times are monotonic seconds."""
 
-    auto_since: float | None = None
-    suspend_since: float | None = None
-    requeue_since: float | None = None
+    stopped_at: float | None = None
+    """Since when they are stopped; None: they are not, or there is none."""
+    runs_since: float | None = None
+    """When the first of them was seen to run since they were stopped the last time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is remembered of running jobs, by their flows' ``on_busy``."""
+
+    auto: Span = Span()
+    suspend: Span = Span()
+    requeue: Span = Span()
 
     @property
     def suspended_since(self) -> float | None:
         """When the suspension began that began last."""
-        return max((at for at in (self.auto_since, self.suspend_since) if at is not None), default=None)
+        stopped = (self.auto.stopped_at, self.suspend.stopped_at)
+        return max((at for at in stopped if at is not None), default=None)
 
 
 def suspension(running: Running, watched: Sequence[Reading], least: float, now: float) -> Reading:
-    """What has been suspended stays so for a while, when nothing else is in its way any more."""
-    signal = Signal("suspension", "jobs are suspended", f"{countdown(least)} later")
+    """What has been suspended stays so for a while, also when nothing else is in its way any more."""
+    least_words = countdown(least)
+    signal = Signal("suspension", f"suspended less than {least_words} ago", f"suspended for {least_words}")
     since = running.suspended_since
     if since is None:
         return signal.clear("none")
     value = f"jobs suspended {duration(now - since)} ago"
-    if now - since >= least or any(reading.stops_at(now) for reading in watched):
+    if now - since >= least:
         return signal.clear(value)
     ends_at = since + least
-    reason = f"{value}, for at least {countdown(least)}"
+    others = any(reading.stops_at(now) for reading in watched)
+    reason = "" if others else f"{value}, for at least {least_words}"
     return signal.blocking(Level.COOLING, value, reason, Wait(ends_at, ends_at))
 
 
@@ -81,32 +94,29 @@ def step(
     stops = max((reading.stops_at(now) for reading in readings), default=Stops.NONE)
     uncertain = any(reading.level is Level.UNKNOWN for reading in readings)
 
-    def since(at: float | None, executing: int, needed: Stops, dwell: float) -> float | None:
+    def after(span: Span, executing: int, needed: Stops, dwell: float) -> Span:
+        at = span.stopped_at
         if stops >= needed:
             # With no job of its kind there is nothing to remember: the next one starts only while idle.
-            return (now if at is None else at) if executing else None
-        return at if at is not None and executing and (uncertain or now - at < dwell) else None
+            return Span((now if at is None else at) if executing else None)
+        if at is not None and executing and (uncertain or now - at < dwell):
+            return span
+        runs_since = now if executing and span.runs_since is None else span.runs_since
+        return span if at is None and runs_since == span.runs_since else Span(None, runs_since)
 
     return Running(
-        auto_since=since(before.auto_since, jobs.auto, Stops.ALL if lingers else Stops.UNPROTECTED, least),
-        suspend_since=since(before.suspend_since, jobs.suspend, Stops.UNPROTECTED, least),
-        requeue_since=since(before.requeue_since, jobs.requeue, Stops.UNPROTECTED, 0.0),
+        auto=after(before.auto, jobs.auto, Stops.ALL if lingers else Stops.UNPROTECTED, least),
+        suspend=after(before.suspend, jobs.suspend, Stops.UNPROTECTED, least),
+        requeue=after(before.requeue, jobs.requeue, Stops.UNPROTECTED, 0.0),
     )
 
 
-def has_suspended(before: Running, after: Running) -> bool:
-    """Whether jobs that ran are stopped by this look."""
-    pairs = (
-        (before.auto_since, after.auto_since),
-        (before.suspend_since, after.suspend_since),
-        (before.requeue_since, after.requeue_since),
-    )
-    return any(old is None and new is not None for old, new in pairs)
-
-
-def has_resumed(before: Running, after: Running) -> bool:
-    """Whether what was suspended goes on from this look."""
-    return before.suspended_since is not None and after.suspended_since is None
+def ran_for(before: Running, after: Running, now: float) -> float | None:
+    """For how many seconds those jobs had run that are stopped by this look; None where none is."""
+    pairs = ((before.auto, after.auto), (before.suspend, after.suspend), (before.requeue, after.requeue))
+    stopped = [old for old, new in pairs if old.stopped_at is None and new.stopped_at is not None]
+    spans = [0.0 if old.runs_since is None else now - old.runs_since for old in stopped]
+    return min(spans, default=None)
 
 
 def any_goes_on(jobs: Jobs, actions: Actions) -> bool:
@@ -115,5 +125,5 @@ def any_goes_on(jobs: Jobs, actions: Actions) -> bool:
     return bool(jobs.finish or jobs.requeue or any(count and at is Stance.GO_ON for count, at in kinds))
 
 
-def stance(since: float | None) -> Stance:
-    return Stance.GO_ON if since is None else Stance.STOP
+def stance(span: Span) -> Stance:
+    return Stance.GO_ON if span.stopped_at is None else Stance.STOP

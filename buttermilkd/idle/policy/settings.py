@@ -16,6 +16,9 @@ class Window(Protocol):
 
     def contains(self, local: datetime) -> bool: ...
 
+    def opens_after(self, local: datetime) -> datetime:
+        """When it begins the next time, in the same zone."""
+
 
 class Settings(Hashable, Protocol):
     """The keys of the ``[idle]`` table; times in seconds, shares from 0 to 1.

@@ -8,6 +8,9 @@ from buttermilkd.idle.policy.settings import Patience, Settings
 from buttermilkd.idle.policy.wording import count, countdown, duration
 from buttermilkd.reports import STALE_BEATS
 
+REFUSED_FOR = 30.0
+"""Seconds that a reporter counts as busy whose report could not be taken."""
+
 
 def websockets(web: Web, settings: Settings, patience: Patience, now: float) -> Reading:
     """Open websockets: any of them, or those whose users were active lately.
@@ -81,7 +84,7 @@ def reporters(web: Web, settings: Settings, now: float) -> Reading:
     """Whether all that report can be believed, and whether there are any."""
     needed = settings.without_reporters == "busy"
     silent_long = f"silent for {STALE_BEATS} beats"
-    busy_at = f"{silent_long}, or none" if needed else silent_long
+    busy_at = f"{silent_long}, refused{', or none' if needed else ''}"
     signal = Signal("reporters", busy_at, "all report in time", Stops.UNPROTECTED)
     connected = web.reporters
     silent = sorted((one for one in connected if one.is_stale(now)), key=lambda one: one.heard_at)
@@ -91,6 +94,12 @@ def reporters(web: Web, settings: Settings, now: float) -> Reading:
         reason = f"{_named(silent)} silent for {age}; assuming busy"
         # Its users may be there as well as not: jobs that run are treated as if they were.
         return replace(signal.blocking(Level.UNKNOWN, value, reason), stops=signal.stops)
+    if (refused := web.refusal) is not None and now - refused.at < REFUSED_FOR:
+        ends_at = refused.at + REFUSED_FOR
+        age = duration(now - refused.at)
+        reason = f"{refused.peer} was refused {age} ago: {refused.why}; assuming busy"
+        told = signal.blocking(Level.UNKNOWN, f"{value}, one refused", reason, Wait(ends_at, ends_at))
+        return replace(told, stops=signal.stops)
     if mute := [one for one in connected if not one.reported]:
         reason = f"{_named(mute)} connected, its first report is due"
         return signal.blocking(Level.UNKNOWN, value, reason)

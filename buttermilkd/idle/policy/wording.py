@@ -2,6 +2,10 @@
 
 import math
 
+from buttermilkd.plurals import count
+
+__all__ = ["count", "countdown", "duration", "percent"]
+
 _MINUTES_FROM = 180
 _HOURS_FROM = 2 * 3600
 _DAYS_FROM = 48 * 3600
@@ -27,11 +31,6 @@ def countdown(seconds: float) -> str:
     if seconds < _HOURS_FROM:
         return f"{math.ceil(seconds / 60)} min"
     return f"{math.ceil(seconds / 3600)} h"
-
-
-def count(number: int, noun: str) -> str:
-    """``1 request``, ``3,000 requests``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def percent(share: float) -> str:

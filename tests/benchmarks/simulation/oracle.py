@@ -27,10 +27,9 @@ class Oracle:
         for span, is_people in self._in_the_way(world):
             if span.start > free_at:
                 recorder.start(free_at)
-                backoff = self._step(backoff, free_at, quiet, resumed=True)
             backoff = self._waited(backoff, free_at, span.start, quiet)
             if recorder.runs:
-                backoff = self._step(backoff, span.start, quiet, suspended=True)
+                backoff = self._step(backoff, span.start, quiet, ran_for=span.start - free_at)
                 recorder.stop(span.start)
             quiet = Patience.of(self._settings, backoff.factor if self._adaptive else 1).quiet_for
             free_at = max(free_at, span.end + (quiet if is_people else 0.0))
@@ -38,11 +37,9 @@ class Oracle:
             recorder.start(free_at)
         return recorder.end()
 
-    def _step(
-        self, backoff: Backoff, at: float, quiet: float, *, suspended: bool = False, resumed: bool = False
-    ) -> Backoff:
+    def _step(self, backoff: Backoff, at: float, quiet: float, *, ran_for: float | None = None) -> Backoff:
         limit = self._settings.suspensions_per_hour
-        return backoff.step(at, suspended=suspended, resumed=resumed, limit=limit, wait=quiet)
+        return backoff.step(at, ran_for=ran_for, limit=limit, wait=quiet)
 
     def _waited(self, backoff: Backoff, start: float, end: float, quiet: float) -> Backoff:
         """Hours without a suspension shorten the waits again."""
