@@ -147,7 +147,7 @@ class Companion:
             async with asyncio.timeout(_END_PATIENCE):
                 while not self._lifeline.take(fcntl.LOCK_SH):  # noqa: ASYNC110 - another process's
                     await asyncio.sleep(_LOOK_SOON)
-                while self._child is not None and self._child.poll() is None:
+                while self._child is not None and self._child.poll() is None:  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_SOON)
 
 
