@@ -1,0 +1,90 @@
+"""Looks at what was configured, again and again, and tells of it as if it reported."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from buttermilkd.clock import Clock
+from buttermilkd.idle.policy.observations import Reporter
+from buttermilkd.idle.probes.base import Probe, ProbeFailedError
+
+logger = logging.getLogger(__name__)
+
+LATE_LOOKS = 3
+"""What was not looked at for so many times as long as it should be is not known."""
+
+
+class Probing:
+    """All probes, one after the other, so that none sees another's questions."""
+
+    def __init__(self, probes: Sequence[Probe], every: float, clock: Clock) -> None:
+        """``every``: seconds between two looks at each."""
+        self._probes = probes
+        self._every = every
+        self._clock = clock
+        now = clock.monotonic()
+        self._told = {probe: self._unseen(probe, now) for probe in probes}
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when any of them tells something new."""
+
+    def _unseen(self, probe: Probe, now: float) -> Reporter:
+        return Reporter(
+            app=probe.name,
+            pid=None,
+            worker="",
+            kind=probe.kind,
+            heard_at=now,
+            stale_after=LATE_LOOKS * self._every,
+            idle_since=now,
+            used=False,
+            reported=False,
+        )
+
+    def reporters(self) -> tuple[Reporter, ...]:
+        """What each has told last."""
+        return tuple(self._told.values())
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            for probe in self._probes:
+                await self._look(probe)
+            await self._clock.sleep(self._every)
+
+    async def _look(self, probe: Probe) -> None:
+        before = self._told[probe]
+        try:
+            seen = await probe.look()
+        except ProbeFailedError as error:
+            if before.problem != str(error):
+                logger.warning("cannot tell what the users of %s do: %s", probe.name, error)
+            now = self._clock.monotonic()
+            self._told[probe] = replace(before, heard_at=now, reported=True, problem=str(error))
+        else:
+            now = self._clock.monotonic()
+            # At the first look nobody knows since when what is open has been so: since now, at the latest.
+            is_active = seen.used or seen.open > 0
+            self._told[probe] = replace(
+                before,
+                heard_at=now,
+                idle_since=now if is_active else before.idle_since,
+                used=before.used or is_active,
+                reported=True,
+                requests=seen.open,
+                total=seen.total,
+                requests_since=(before.requests_since or now) if seen.open else None,
+                problem="",
+            )
+        if _is_news(before, self._told[probe]):
+            self.on_change()
+        await asyncio.sleep(0)
+
+
+def _is_news(before: Reporter, after: Reporter) -> bool:
+    return (before.reported, before.requests, before.total, before.problem) != (
+        after.reported,
+        after.requests,
+        after.total,
+        after.problem,
+    )
