@@ -19,7 +19,6 @@ from buttermilkd.web.asgi import ActivityMiddleware
 
 CONNECTIONS = 16
 GET = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
@@ -51,8 +50,18 @@ def stamped(app: Any) -> Any:
     return call
 
 
+def layered(app: Any) -> Any:
+    """The application in the least layer that there can be: one more coroutine."""
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    return call
+
+
 APPLICATIONS: dict[str, Callable[[], Any]] = {
     "bare": lambda: bare,
+    "layered": lambda: layered(bare),
     "counted": lambda: ActivityMiddleware(bare, app="bench"),
     "stamped": lambda: stamped(ActivityMiddleware(slow, app="bench")),
 }
@@ -66,9 +75,9 @@ class Server:
     port: int
 
     def cpu(self) -> float:
-        """Seconds of CPU that it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Seconds of CPU that its threads have used."""
+        threads = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 @contextmanager

@@ -48,6 +48,7 @@ async def storm() -> None:
         visitors = Storm(server.port)
         async with meanwhile(stopped, service), meanwhile(killed, service):
             await asyncio.gather(visitors.requests(REQUESTS), visitors.websockets(WEBSOCKETS))
+        until(service.answers, "the daemon's return")
         total = 1 + REQUESTS + WEBSOCKETS  # the first found out whether the server was there
         until(lambda: _told(service) == [(0, 0, total)], f"exact counts, not {_told(service)}")
         log = (service.folder / "log").read_text()
@@ -105,7 +106,6 @@ async def killed(service: Service) -> None:
     finally:
         if service.process.poll() is not None:
             _start(service)
-        until(lambda: service.activity.exists() and service.answers(), "the daemon's return")
 
 
 def _start(service: Service) -> None:
