@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationInfo, field_validator
 
+from buttermilkd.config.activity import ActivitySettings
 from buttermilkd.config.flow import FlowSettings
 from buttermilkd.config.idle import IdleSettings
 from buttermilkd.config.values import (
@@ -69,12 +70,6 @@ class DaemonSettings(_Table):
     """Seconds that running jobs get to end when the daemon stops."""
     max_interruptions: Annotated[int, whole(1, 1000, 10)] = 10
     """Deaths of the daemon that a job may live through before it counts as failed."""
-
-
-class ActivitySettings(_Table):
-    """The socket on which web servers report what their users do."""
-
-    socket_mode: FileMode = file_mode("0666")
 
 
 class ControlSettings(_Table):

@@ -11,6 +11,7 @@ from buttermilkd.clock import iso
 from buttermilkd.config.flow import FlowSettings
 from buttermilkd.control.services import LOOK_AGAIN, Call, Services
 from buttermilkd.errors import InvalidRequestError, NotFoundError
+from buttermilkd.idle.view import reporter_views
 from buttermilkd.ledger import queries
 from buttermilkd.messages import (
     API,
@@ -54,7 +55,7 @@ async def status(services: Services, _call: Call) -> web.Response:
         concurrency=services.settings.daemon.concurrency,
         running=_running(services),
         queue=QueueView(kind=depth.kind, pending=depth.pending, running=depth.running),
-        reporters=services.activity.views(),
+        reporters=reporter_views(services.activity.observe(), services.clock.monotonic()),
     )
     return web.json_response(view)
 

@@ -16,10 +16,10 @@ from buttermilkd.control.access import Peer
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import InvalidRequestError, TimedOutError
 from buttermilkd.host.delegation import Delegation
-from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate
 from buttermilkd.idle.history import History
 from buttermilkd.idle.recorder import Recorder
+from buttermilkd.idle.sources import Sources
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
@@ -50,7 +50,7 @@ class Services:
     suspension: Suspension
     history: History
     recorder: Recorder | None
-    activity: ActivityServer
+    activity: Sources
     check: Callable[[str], Awaitable[str | None]]
     """Why a flow cannot run here; None where nothing speaks against it."""
     delegation: Delegation

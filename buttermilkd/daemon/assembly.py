@@ -11,7 +11,7 @@ from pathlib import Path
 from buttermilkd.batches import Batches
 from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock
-from buttermilkd.config.settings import Settings
+from buttermilkd.config.settings import ActivitySettings, Settings
 from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
@@ -25,7 +25,12 @@ from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate, Look
 from buttermilkd.idle.history import History
 from buttermilkd.idle.load.machine import Machine
+from buttermilkd.idle.probes.base import Probe
+from buttermilkd.idle.probes.nginx import NginxProbe
+from buttermilkd.idle.probes.ports import PortProbe
+from buttermilkd.idle.probes.probing import Probing
 from buttermilkd.idle.recorder import Recorder
+from buttermilkd.idle.sources import Sources
 from buttermilkd.ledger import Ledger
 from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
 from buttermilkd.plurals import count
@@ -50,7 +55,7 @@ class Foundations:
     hierarchy: Hierarchy | None
     delegation: Delegation
     ledger: Ledger
-    activity: ActivityServer
+    activity: Sources
     recorder: Recorder | None
 
 
@@ -70,7 +75,8 @@ async def opened(settings: Settings, clock: Clock, record: Path | None = None) -
         ledger = await Ledger.open(paths.state_dir, clock, stack)
         await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
-        activity = ActivityServer(stack.enter_context(reports), clock)
+        reporters = ActivityServer(stack.enter_context(reports), clock)
+        activity = Sources(reporters, _probing(settings.activity, clock))
         built_on = Foundations(lock, hierarchy, delegation, ledger, activity, recorder)
         services = _assembled(settings, clock, built_on, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
@@ -146,6 +152,12 @@ def _gate(
     )
     machine.watch_pressure(gate.look_again)
     return gate
+
+
+def _probing(settings: ActivitySettings, clock: Clock) -> Probing:
+    probes: list[Probe] = [NginxProbe(url) for url in (settings.nginx.stub_status,) if url is not None]
+    probes += (PortProbe(f"{name}", ports) for name, ports in settings.ports.items())
+    return Probing(probes, settings.probe_every, clock)
 
 
 async def _recover(ledger: Ledger, most_interruptions: int) -> None:

@@ -39,7 +39,8 @@ async def run(settings: Settings, *, record: Path | None = None, lifeline: Path 
         services = await stack.enter_async_context(opened(settings, SystemClock(), record))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         named = {
-            "activity": services.activity.run(),
+            "activity": services.activity.server.run(),
+            "probes": services.activity.probing.run(),
             "idleness": services.gate.run(),
             "runner": services.runner.run(),
             "suspension": services.suspension.run(),

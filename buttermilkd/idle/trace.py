@@ -120,6 +120,7 @@ class Encoder:
             "websockets": one.websockets,
             "total": one.total,
             "requests_since": since,
+            **({"problem": one.problem} if one.problem else {}),
         }
 
 

@@ -2,8 +2,16 @@
 
 from buttermilkd.clock import Clock, iso
 from buttermilkd.idle.gate import Look
+from buttermilkd.idle.policy.observations import Web
 from buttermilkd.idle.policy.readings import Reading
-from buttermilkd.messages import IdleView, ProtectionView, RunningJobsView, SignalView, SuspendingView
+from buttermilkd.messages import (
+    IdleView,
+    ProtectionView,
+    ReporterView,
+    RunningJobsView,
+    SignalView,
+    SuspendingView,
+)
 
 
 def idle_view(look: Look, clock: Clock, no_freezer: str | None = None) -> IdleView:
@@ -45,3 +53,22 @@ def _signal(reading: Reading) -> SignalView:
         reason=reading.reason,
         timer=reading.timer,
     )
+
+
+def reporter_views(web: Web, now: float) -> list[ReporterView]:
+    """The reporters, by name, process and worker; ``now`` is monotonic time."""
+    views = [
+        ReporterView(
+            app=one.app,
+            pid=one.pid,
+            worker=one.worker,
+            kind=one.kind,
+            requests=one.requests,
+            websockets=one.websockets,
+            total=one.total,
+            idle_seconds=round(now - one.idle_since, 3),
+            stale=one.is_stale(now) or bool(one.problem),
+        )
+        for one in web.reporters
+    ]
+    return sorted(views, key=lambda view: (view["app"], view["pid"] or 0, view["worker"]))

@@ -13,6 +13,7 @@ import pytest
 from buttermilkd.config.settings import IdleSettings
 from buttermilkd.idle.gate import Gate
 from buttermilkd.idle.policy.observations import Departure
+from buttermilkd.idle.view import reporter_views
 from buttermilkd.testing import ScriptedMachine
 from tests.integration.activity_scene import HELLO, Scene, serving, snapshot
 
@@ -33,7 +34,7 @@ async def test_what_a_reporter_tells_is_known(scene: Scene) -> None:
     assert (told.app, told.worker, told.kind) == ("api", "w1", "asgi")
     assert (told.requests, told.websockets, told.total) == (3, 2, 9913)
     assert told.active_at == scene.clock.monotonic() - 1.5
-    assert scene.server.views() == [
+    assert reporter_views(scene.server.observe(), scene.clock.monotonic()) == [
         {
             "app": "api",
             "pid": os.getpid(),
@@ -67,7 +68,7 @@ async def test_each_reporter_is_one_of_its_own(scene: Scene) -> None:
     for requests in (1, 2, 3):
         await scene.connect(HELLO + snapshot(req=requests))
     await scene.until(lambda: sorted(one.requests for one in scene.reporters) == [1, 2, 3])
-    assert len(scene.server.views()) == 3
+    assert len(reporter_views(scene.server.observe(), scene.clock.monotonic())) == 3
 
 
 async def test_requests_in_flight_are_dated_from_the_first_until_there_are_none(scene: Scene) -> None:
@@ -153,10 +154,10 @@ async def test_a_silent_reporter_is_stale_after_three_beats_and_dropped_half_a_m
     client = await scene.connect(HELLO + snapshot(req=1))
     await scene.until(lambda: bool(scene.reporters) and scene.reporters[0].requests == 1)
     await scene.clock.advance(3)
-    assert not scene.server.views()[0]["stale"]
+    assert not reporter_views(scene.server.observe(), scene.clock.monotonic())[0]["stale"]
     await scene.clock.advance(30)
     scene.server.sweep()
-    assert scene.server.views()[0]["stale"]
+    assert reporter_views(scene.server.observe(), scene.clock.monotonic())[0]["stale"]
     await scene.clock.advance(1)
     scene.server.sweep()
     assert await scene.is_closed(client)

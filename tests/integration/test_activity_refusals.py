@@ -157,11 +157,11 @@ async def test_no_one_user_can_lock_all_others_out() -> None:
     async with asyncio.timeout(20):
         # A refusal is no news to the gate, so there is no event to wait for.
         await until(lambda: server.refusals == 100 - MAX_CONNECTIONS_PER_UID)
-        await until(lambda: len(server.views()) == MAX_CONNECTIONS_PER_UID)
+        await until(lambda: len(server.observe().reporters) == MAX_CONNECTIONS_PER_UID)
         with socket.socket(socket.AF_UNIX) as other:
             other.connect(name)
             other.sendall(HELLO)
-            while len(server.views()) < MAX_CONNECTIONS_PER_UID + 1:
+            while len(server.observe().reporters) < MAX_CONNECTIONS_PER_UID + 1:
                 await changed.heard()
         process.kill()
         await process.wait()

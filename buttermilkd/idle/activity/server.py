@@ -11,7 +11,6 @@ from buttermilkd.clock import Clock
 from buttermilkd.idle.activity.connection import Peer, ReporterConnection
 from buttermilkd.idle.policy.observations import Departure, Refusal, Web
 from buttermilkd.idle.policy.users import REFUSED_FOR
-from buttermilkd.messages import ReporterView
 
 logger = logging.getLogger(__name__)
 
@@ -77,25 +76,6 @@ class ActivityServer:
         """Where the web servers run; one that cannot be seen is somewhere unknown."""
         unknown = Membership(None)
         return frozenset(one.membership or unknown for one in self._connections if one.reporter is not None)
-
-    def views(self) -> list[ReporterView]:
-        """The reporters for people and programs, by name, process and worker."""
-        now = self._clock.monotonic()
-        views = [
-            ReporterView(
-                app=one.app,
-                pid=one.pid,
-                worker=one.worker,
-                kind=one.kind,
-                requests=one.requests,
-                websockets=one.websockets,
-                total=one.total,
-                idle_seconds=round(now - one.idle_since, 3),
-                stale=one.is_stale(now),
-            )
-            for one in self.observe().reporters
-        ]
-        return sorted(views, key=lambda view: (view["app"], view["pid"] or 0, view["worker"]))
 
     def sweep(self) -> None:
         """Drop who has been silent for too long. To be called on each tick, once the loop has read what came."""

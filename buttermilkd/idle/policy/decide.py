@@ -7,6 +7,7 @@ from buttermilkd.idle.policy import measures, orders, running, users
 from buttermilkd.idle.policy.backoff import Backoff, frequency, lengthened
 from buttermilkd.idle.policy.latch import Latch
 from buttermilkd.idle.policy.observations import Sample
+from buttermilkd.idle.policy.probed import probed
 from buttermilkd.idle.policy.readings import Level, Reading
 from buttermilkd.idle.policy.running import Actions, Running, stance
 from buttermilkd.idle.policy.settings import Patience, Settings
@@ -110,5 +111,6 @@ def _watched(
         users.websockets(web, settings, patience, now),
         users.requests(web, patience, now),
         users.departures(web, patience, now),
+        *probed(web, patience, now),
         *measures.readings(latches, sample.load, limits),
     )

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+PROBED = ("nginx", "port")
+"""Kinds of reporters that are looked at from outside; what is open at a port counts as a request in flight."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
@@ -27,6 +30,13 @@ class Reporter:
     total: int = 0
     requests_since: float | None = None
     """Since when it has had requests in flight without a pause."""
+    problem: str = ""
+    """Why nobody knows what its users do, in words."""
+
+    @property
+    def is_probed(self) -> bool:
+        """It does not report by itself: somebody looks at it from outside."""
+        return self.kind in PROBED
 
     @property
     def active_at(self) -> float | None:

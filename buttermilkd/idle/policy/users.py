@@ -46,12 +46,13 @@ def requests(web: Web, patience: Patience, now: float) -> Reading:
     """Requests in flight, and how long ago the last one was."""
     clear_at = f"quiet for {countdown(patience.start_after)}"
     signal = Signal("requests", "one in flight", clear_at, Stops.UNPROTECTED)
-    in_flight = sum(reporter.requests for reporter in web.reporters)
+    reporting = [reporter for reporter in web.reporters if not reporter.is_probed]
+    in_flight = sum(reporter.requests for reporter in reporting)
     if in_flight:
-        since = min((r.requests_since for r in web.reporters if r.requests_since is not None), default=now)
+        since = min((r.requests_since for r in reporting if r.requests_since is not None), default=now)
         reason = f"{count(in_flight, 'request')} in flight for {duration(now - since)}"
         return signal.blocking(Level.BUSY, f"{in_flight:,} in flight", reason)
-    told = [reporter.active_at for reporter in web.reporters if not reporter.websockets]
+    told = [reporter.active_at for reporter in reporting if not reporter.websockets]
     active_at = max((at for at in [*told, web.departed_active_at] if at is not None), default=None)
     if active_at is None:
         return signal.clear("none in flight", "no request so far" if told and not web.departure else None)
@@ -100,6 +101,9 @@ def reporters(web: Web, settings: Settings, now: float) -> Reading:
         reason = f"{refused.peer} was refused {age} ago: {refused.why}; assuming busy"
         told = signal.blocking(Level.UNKNOWN, f"{value}, one refused", reason, Wait(ends_at, ends_at))
         return replace(told, stops=signal.stops)
+    if unseen := [one for one in connected if one.problem]:
+        reason = f"what the users of {unseen[0].app} do is not known ({unseen[0].problem}); assuming busy"
+        return replace(signal.blocking(Level.UNKNOWN, value, reason), stops=signal.stops)
     if mute := [one for one in connected if not one.reported]:
         reason = f"{_named(mute)} connected, its first report is due"
         return signal.blocking(Level.UNKNOWN, value, reason)

@@ -3,7 +3,6 @@
 Source: nginx.org/en/docs/http/ngx_http_stub_status_module.html.
 """
 
-import asyncio
 import re
 
 import aiohttp
@@ -61,7 +60,7 @@ class NginxProbe:
                 if answer.status != 200:  # noqa: PLR2004 - a name would say no more
                     raise ProbeFailedError(f"{self._url} answers {answer.status} {answer.reason}")
                 return (await answer.content.read(_LONGEST)).decode("ascii", "replace")
-        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise ProbeFailedError(f"{self._url}: {_words(error)}") from error
 
 
