@@ -23,7 +23,7 @@ def http_url(value: object) -> str:
     return str(value)
 
 
-def ports(value: object) -> tuple[int, ...]:
+def port_numbers(value: object) -> tuple[int, ...]:
     """A port, or a list of several."""
     numbers = value if isinstance(value, list) else [value]
     for number in numbers:
@@ -52,5 +52,5 @@ class ActivitySettings(BaseModel):
     probe_every: PositiveDuration = duration("2s")
     """Seconds between two looks at what does not report by itself."""
     nginx: NginxSettings = NginxSettings()
-    ports: dict[str, Annotated[tuple[int, ...], PlainValidator(ports)]] = {}
+    ports: dict[str, Annotated[tuple[int, ...], PlainValidator(port_numbers)]] = {}
     """Ports of this machine, by a name for people: whoever is connected to one of them counts as a user."""

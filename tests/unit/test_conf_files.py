@@ -19,6 +19,8 @@ COMMENTED = re.compile(r"^# (\[[a-z.]+\]|[a-z_]+ = .*)$")
 EXAMPLES = {
     "queue",  # set in pubsub.toml
     "pubsub.project",
+    "activity.nginx",
+    "activity.ports",
     "daemon.state_dir",
     "daemon.runtime_dir",
     "flows.command",
