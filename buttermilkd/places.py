@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 CONTROL_SOCKET = "control.sock"
 ACTIVITY_SOCKET = "activity.sock"
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(NamedTuple):
     """Where an installation for the whole machine keeps things."""
 
     config: Path = Path("/etc/buttermilkd/buttermilkd.toml")

@@ -7,8 +7,7 @@ are told, never times, so that no two clocks need to agree.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, NamedTuple, Self
 
 VERSION = 1
 MAX_LINE = 4096
@@ -22,11 +21,10 @@ STALE_BEATS = 3
 """A reporter that was silent for so many beats may be stuck: nobody knows what its users do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(NamedTuple):
     """Who reports."""
 
-    t: ClassVar[str] = "hello"
+    t = "hello"
 
     app: str
     """A name for people, shown in reasons; printable, not empty."""
@@ -50,11 +48,10 @@ class Hello:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What the reporter's users do now."""
 
-    t: ClassVar[str] = "s"
+    t = "s"
 
     seq: int
     """The number of this line; for people who read a recording."""
@@ -81,7 +78,7 @@ class Snapshot:
 
 def encode(report: Hello | Snapshot) -> bytes:
     """The report as one line with its newline."""
-    return json.dumps({"v": VERSION, "t": report.t, **asdict(report)}, separators=(",", ":")).encode() + b"\n"
+    return json.dumps({"v": VERSION, "t": report.t, **report._asdict()}, separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes) -> Hello | Snapshot:

@@ -41,8 +41,8 @@ def test_the_lines_that_it_shows_can_be_read() -> None:
 
 
 def test_it_names_every_field() -> None:
-    assert fields(0) == set(Hello.__dataclass_fields__) - {"t"}
-    assert fields(1) == set(Snapshot.__dataclass_fields__) - {"t"}
+    assert fields(0) == set(Hello._fields)
+    assert fields(1) == set(Snapshot._fields)
 
 
 def test_it_names_the_limits_that_hold() -> None:
