@@ -19,7 +19,7 @@ from tests.benchmarks.web import RATE, load, server, undisturbed
 
 JOBS = 2
 SECONDS = 5.0
-ROUNDS = 7
+ROUNDS = 5
 SEED = 7
 KINDS = {
     "cpu": "while True: sum(range(10_000))",
