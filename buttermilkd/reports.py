@@ -78,7 +78,9 @@ class Snapshot(NamedTuple):
 
 def encode(report: Hello | Snapshot) -> bytes:
     """The report as one line with its newline."""
-    return json.dumps({"v": VERSION, "t": report.t, **report._asdict()}, separators=(",", ":")).encode() + b"\n"
+    return (
+        json.dumps({"v": VERSION, "t": report.t, **report._asdict()}, separators=(",", ":")).encode() + b"\n"
+    )
 
 
 def decode(line: bytes) -> Hello | Snapshot:
