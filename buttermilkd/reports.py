@@ -20,11 +20,13 @@ MAX_BEAT_MS = 60_000
 STALE_BEATS = 3
 """A reporter that was silent for so many beats may be stuck: nobody knows what its users do."""
 
+_HELLO = "hello"
+_SNAPSHOT = "s"
+"""The member ``t`` of each line."""
+
 
 class Hello(NamedTuple):
     """Who reports."""
-
-    t = "hello"
 
     app: str
     """A name for people, shown in reasons; printable, not empty."""
@@ -51,8 +53,6 @@ class Hello(NamedTuple):
 class Snapshot(NamedTuple):
     """What the reporter's users do now."""
 
-    t = "s"
-
     seq: int
     """The number of this line; for people who read a recording."""
     req: int
@@ -78,9 +78,8 @@ class Snapshot(NamedTuple):
 
 def encode(report: Hello | Snapshot) -> bytes:
     """The report as one line with its newline."""
-    return (
-        json.dumps({"v": VERSION, "t": report.t, **report._asdict()}, separators=(",", ":")).encode() + b"\n"
-    )
+    kind = _HELLO if isinstance(report, Hello) else _SNAPSHOT
+    return json.dumps({"v": VERSION, "t": kind, **report._asdict()}, separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes) -> Hello | Snapshot:
@@ -97,13 +96,12 @@ def decode(line: bytes) -> Hello | Snapshot:
         raise ValueError("not a JSON object")  # noqa: TRY004 - callers know one way for a line to be wrong
     if _whole(document, "v") != VERSION:
         raise ValueError(f'"v" must be {VERSION}')
-    match document.get("t"):
-        case Hello.t:
-            return Hello.parse(document)
-        case Snapshot.t:
-            return Snapshot.parse(document)
-        case _:
-            raise ValueError(f'"t" must be "{Hello.t}" or "{Snapshot.t}"')
+    kind = document.get("t")
+    if kind == _HELLO:
+        return Hello.parse(document)
+    if kind == _SNAPSHOT:
+        return Snapshot.parse(document)
+    raise ValueError(f'"t" must be "{_HELLO}" or "{_SNAPSHOT}"')
 
 
 def _whole(document: Mapping[str, Any], key: str, least: int = 0, most: int = 2**63 - 1) -> int:
