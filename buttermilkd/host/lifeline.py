@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from buttermilkd.clock import Clock
@@ -38,7 +38,7 @@ class Lifeline:
 
 @contextmanager
 def held_by_others(path: Path, clock: Clock) -> Iterator[Lifeline]:
-    """The lifeline at this path.
+    """The lifeline at this path, with a lock of another sort (lockf) that tells the others of this daemon.
 
     Raises:
         StorageError: the file cannot be opened.
@@ -50,6 +50,8 @@ def held_by_others(path: Path, clock: Clock) -> Iterator[Lifeline]:
             f"cannot open the lifeline {path}: {error.strerror}", hint="name a file that the daemon may write"
         ) from error
     try:
+        with suppress(OSError):  # a second daemon, which will be refused
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield Lifeline(descriptor, clock)
     finally:
         os.close(descriptor)

@@ -23,7 +23,7 @@ class ActivityMiddleware:
 
     def __init__(
         self,
-        asgi: Application,
+        asgi: Application | None = None,
         /,
         *,
         exclude: Exclude[Any] = (),
@@ -32,12 +32,13 @@ class ActivityMiddleware:
         exclude_headers: Patterns = (),
         websockets_count: bool | dict[str, bool] = True,
         socket: Socket = None,
-        app: str | None = None,
+        app: Application | str | None = None,
+        name: str | None = None,
     ) -> None:
         """Wrap an application.
 
         Args:
-            asgi: the application.
+            asgi: the application; older frameworks hand it over as ``app``.
             exclude: paths that do not count, a trailing ``*`` for whatever follows; or a predicate over the scope.
             exclude_methods: likewise methods, such as ``OPTIONS``.
             exclude_user_agents: likewise parts of the header ``User-Agent``, in any case.
@@ -45,12 +46,14 @@ class ActivityMiddleware:
             websockets_count: False where no websocket counts; or for each pattern of paths whether they do.
             socket: the daemon's activity socket, where it is not in its usual place.
             app: a name for people, shown in reasons; the program's by default.
+            name: the same, where the framework itself has a use for ``app``: FastAPI before 0.118.
 
         Raises:
-            ValueError: ``app`` is empty, not printable or over 100 characters long.
+            TypeError: there is no application.
+            ValueError: the name is empty, not printable or over 100 characters long.
         """
-        self._asgi = asgi
-        self._reporter = REPORTERS.reporter(app, "asgi", socket)
+        self._asgi, label = _told_apart(asgi, app)
+        self._reporter = REPORTERS.reporter(label if name is None else name, "asgi", socket)
         self._activity = self._reporter.activity
         exclusion = Exclusion[Any](
             exclude, exclude_methods, exclude_user_agents, exclude_headers, header=_header
@@ -102,6 +105,15 @@ class ActivityMiddleware:
             await self._asgi(scope, receive_of_user, send)
         finally:
             activity.closed()
+
+
+def _told_apart(asgi: Application | None, app: Application | str | None) -> tuple[Application, str | None]:
+    """The application, and its name for people."""
+    if asgi is not None and (app is None or isinstance(app, str)):
+        return asgi, app
+    if asgi is None and app is not None and not isinstance(app, str):
+        return app, None
+    raise TypeError("ActivityMiddleware wraps one application, and takes its name as app or name")
 
 
 def _header(scope: Any, name: str) -> str | None:

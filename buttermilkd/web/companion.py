@@ -14,6 +14,9 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from time import monotonic
+
+from buttermilkd.web.locks import Lock
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +26,8 @@ _READY_PATIENCE = 5.0
 """Seconds for which a web server's start waits for the daemon, and then goes on without."""
 _END_PATIENCE = 10.0
 """Seconds for which the last worker's end waits for the daemon's."""
-_NOTICE_PATIENCE = 1.0
-"""Seconds in which a daemon has noticed that nobody holds its lifeline."""
+_OTHERS_PATIENCE = 60.0
+"""Seconds for which another's daemon may be silent, as when it is restarted, before one is started in its place."""
 _WATCH_EVERY = 5.0
 _LOOK_EVERY = 0.5
 _LOOK_SOON = 0.05
@@ -36,69 +39,70 @@ _BAD_CONFIG = 78
 _STANDARD_ERROR = 2
 
 
-class Lock:
-    """A file lock that the kernel releases with the process."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises OSError."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-
-    def take(self, kind: int) -> bool:
-        """Whether this process holds it now, ``kind`` being ``LOCK_SH`` or ``LOCK_EX``."""
-        try:
-            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Also for processes that were forked while it was held."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
 class Companion:
     """This worker's part in keeping a daemon beside the server."""
 
     def __init__(self, control: Path, command: Sequence[str]) -> None:
-        """``control`` is the daemon's control socket; ``command`` starts one, and takes ``--lifeline FILE``.
-
-        Raises:
-            OSError: there is no place for its locks.
-        """
-        control.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._control = control
+        """``control`` is the daemon's control socket; ``command`` starts one, and takes ``--lifeline FILE``."""
+        self.control = control
         self._command = [*command, "--lifeline", str(control.with_name(LIFELINE))]
-        self._lifeline = Lock(control.with_name(LIFELINE))
-        self._keeper = Lock(control.with_name(_KEEPER))
+        self._locks: tuple[Lock, Lock] | None = None
+        """The lifeline and the keeper's; None where there is no place for them."""
         self._child: subprocess.Popen[bytes] | None = None
         self._delay = _FIRST_DELAY
+        self._trouble = ""
+        self._answered_at: float | None = None
+        """When a daemon answered last that hangs on no lifeline: another's, which is left alone."""
         self.is_ready = asyncio.Event()
         """A daemon answers."""
 
     async def keep(self) -> None:
-        """See to it that a daemon answers, until cancelled. Never raises anything else."""
+        """See to it that a daemon answers, until cancelled, or until there is no use in trying."""
+        while True:
+            try:
+                pause = await self._see_to_it()
+            except OSError as error:
+                pause = _WATCH_EVERY
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    logger.error("cannot keep a daemon beside this server: %s; trying again", error)  # noqa: TRY400
+            if pause is None:
+                return
+            await asyncio.sleep(pause)
+
+    async def _see_to_it(self) -> float | None:
+        """Do what is to be done now; seconds until the next look, None where there need be none. Raises OSError."""
+        answers = self._answers()
+        locks = self._opened(lenient=answers)
+        if locks is not None and not locks[0].take(fcntl.LOCK_SH):
+            return _LOOK_SOON  # the daemon before is ending
+        if answers:
+            self.is_ready.set()
+            self._delay = _FIRST_DELAY
+            # One of ours may die in this moment, after its answer.
+            is_ours = self._child is not None or (locks is not None and locks[0].is_watched)
+            self._answered_at = None if is_ours else monotonic()
+            return _WATCH_EVERY
+        is_anothers = self._answered_at is not None and monotonic() - self._answered_at < _OTHERS_PATIENCE
+        if is_anothers or locks is None or not locks[1].take(fcntl.LOCK_EX):
+            return _LOOK_EVERY
+        return _LOOK_SOON if await self._start() else None
+
+    def _opened(self, *, lenient: bool) -> tuple[Lock, Lock] | None:
+        """The locks, anew where their folder was removed meanwhile. Raises OSError, unless ``lenient``."""
+        if self._locks is not None and self._locks[0].is_there:
+            return self._locks
+        self._close()
         try:
-            while not self._lifeline.take(fcntl.LOCK_SH):  # noqa: ASYNC110 - the one before is ending
-                await asyncio.sleep(_LOOK_SOON)
-            while True:
-                pause = _LOOK_EVERY
-                if self._answers():
-                    self.is_ready.set()
-                    self._delay = _FIRST_DELAY
-                    pause = _WATCH_EVERY
-                elif self._keeper.take(fcntl.LOCK_EX):
-                    if not await self._start():
-                        return
-                    pause = _LOOK_SOON
-                await asyncio.sleep(pause)
-        except OSError as error:
-            logger.error("cannot keep a daemon beside this server: %s", error)  # noqa: TRY400
+            self.control.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._locks = Lock(self.control.with_name(LIFELINE)), Lock(self.control.with_name(_KEEPER))
+        except OSError:
+            if not lenient:
+                raise
+        return self._locks
 
     async def _start(self) -> bool:
-        """Start one, if none is starting; False where there is no use in trying it again."""
+        """Start one, if none is starting; False where there is no use in trying it again. Raises OSError."""
         if self._child is None:
             self._child = subprocess.Popen(  # noqa: ASYNC220 - takes some milliseconds, once
                 self._command, stdin=subprocess.DEVNULL, stdout=_STANDARD_ERROR, start_new_session=True
@@ -118,37 +122,34 @@ class Companion:
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.setblocking(False)
-            return probe.connect_ex(os.fspath(self._control)) == 0
+            return probe.connect_ex(os.fspath(self.control)) == 0
 
     async def leave(self) -> None:
         """Need it no longer; wait for its end where nobody else does, but not for ever."""
         try:
-            if self._is_last():
-                self._lifeline.release()
-                await self._until_ended()
-            self._lifeline.release()
+            if self._locks is not None:
+                await self._let_go(*self._locks)
         finally:
             if self._child is not None and self._child.poll() is None:
                 self._child.returncode = 0  # others need it still, and nobody waits for it here
-            self._lifeline.close()
-            self._keeper.close()
+            self._close()
 
-    def _is_last(self) -> bool:
-        """Whether no other process holds the lifeline, but perhaps a daemon that has just noticed that."""
-        return self._lifeline.take(fcntl.LOCK_EX) or not self._lifeline.take(fcntl.LOCK_SH)
+    async def _let_go(self, lifeline: Lock, keeper: Lock) -> None:
+        """What is released here is so for children too that were forked meanwhile."""
+        keeper.release()
+        # Nobody else holds the lifeline, but perhaps a daemon that has just noticed that.
+        is_last = lifeline.take(fcntl.LOCK_EX) or not lifeline.take(fcntl.LOCK_SH)
+        lifeline.release()
+        if is_last:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_PATIENCE):
+                    while lifeline.is_watched or (self._child is not None and self._child.poll() is None):  # noqa: ASYNC110
+                        await asyncio.sleep(_LOOK_SOON)
 
-    async def _until_ended(self) -> None:
-        """The daemon takes the lifeline for itself, and lets go of it with its end; none may be on this lifeline."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_NOTICE_PATIENCE):
-                while self._lifeline.take(fcntl.LOCK_SH):
-                    self._lifeline.release()
-                    await asyncio.sleep(_LOOK_SOON)
-            async with asyncio.timeout(_END_PATIENCE):
-                while not self._lifeline.take(fcntl.LOCK_SH):  # noqa: ASYNC110 - another process's
-                    await asyncio.sleep(_LOOK_SOON)
-                while self._child is not None and self._child.poll() is None:  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_SOON)
+    def _close(self) -> None:
+        for lock in self._locks or ():
+            lock.close()
+        self._locks = None
 
 
 @asynccontextmanager
@@ -166,6 +167,8 @@ async def companion(config: str | os.PathLike[str] | None) -> AsyncIterator[None
         ready = asyncio.ensure_future(kept.is_ready.wait())
         await asyncio.wait({ready, keeping}, timeout=_READY_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
+        if not kept.is_ready.is_set() and not keeping.done():
+            logger.warning("no daemon answers at %s yet; the server starts without", kept.control)
         yield
     finally:
         keeping.cancel()
@@ -175,7 +178,8 @@ async def companion(config: str | os.PathLike[str] | None) -> AsyncIterator[None
 
 def _prepared(config: str | os.PathLike[str] | None) -> Companion | None:
     """None where there can be none, which is logged."""
-    from buttermilkd.client import Client  # noqa: PLC0415 - takes longer to import than all that only reports
+    # These take longer to import than all that only reports.
+    from buttermilkd.config.locate import control_socket  # noqa: PLC0415
     from buttermilkd.errors import ButtermilkError  # noqa: PLC0415
     from buttermilkd.places import ACTIVITY_SOCKET  # noqa: PLC0415
     from buttermilkd.web.reporter import REPORTERS  # noqa: PLC0415
@@ -184,9 +188,11 @@ def _prepared(config: str | os.PathLike[str] | None) -> Companion | None:
     if config is not None:
         command += ["--config", os.fspath(config)]
     try:
-        control = Client(config=config).socket
+        # Where the daemon will listen: the variable that names another socket is for its clients.
+        environ = {name: value for name, value in os.environ.items() if name != "BUTTERMILKD_CONTROL_SOCKET"}
+        control = control_socket(None, None if config is None else Path(config), environ)
         REPORTERS.use_socket(control.with_name(ACTIVITY_SOCKET))
         return Companion(control, command)
-    except (OSError, ButtermilkError) as error:
+    except ButtermilkError as error:
         logger.error("cannot start a daemon beside this server: %s", error)  # noqa: TRY400
         return None

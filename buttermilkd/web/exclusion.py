@@ -7,6 +7,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 """What the framework knows of a request: an ASGI scope, a WSGI environment, aiohttp's request."""
 
+_CO_COROUTINE = 0x80
+"""As in ``inspect``, which takes long to import."""
+
 Patterns = str | Iterable[str]
 """Paths; a trailing ``*`` stands for whatever follows."""
 Exclude = Patterns | Callable[[T], object]
@@ -43,7 +46,7 @@ class Exclusion(Generic[T]):
         says, or as ``name: text``.
         """
         self._header = header
-        self._predicate = exclude if callable(exclude) else None
+        self._predicate = _at_once(exclude) if callable(exclude) else None
         paths = Paths(() if callable(exclude) else exclude)
         self._exact, self._prefixes = paths.exact, paths.prefixes
         self._methods = frozenset(method.upper() for method in _several(methods))
@@ -70,7 +73,8 @@ class Exclusion(Generic[T]):
 
     def _is_predicted(self, request: T) -> bool:
         with suppress(Exception):
-            return bool(self._predicate and self._predicate(request))
+            answer = self._predicate and self._predicate(request)
+            return bool(answer) and not hasattr(answer, "__await__")
         return False
 
     def _has_user_agent(self, request: T) -> bool:
@@ -80,6 +84,17 @@ class Exclusion(Generic[T]):
     def _says(self, request: T, name: str, text: str | None) -> bool:
         said = self._header(request, name)
         return said is not None and (text is None or said.strip() == text)
+
+
+def _at_once(predicate: Callable[[T], object]) -> Callable[[T], object]:
+    """Raises TypeError: it is an ``async def``, whose answer would come too late."""
+    for call in (predicate, getattr(type(predicate), "__call__", None)):  # noqa: B004 - the function itself is wanted
+        code = getattr(call, "__code__", None)
+        if code is not None and code.co_flags & _CO_COROUTINE:
+            raise TypeError(
+                "exclude cannot be an async function: whether a request counts is decided at once"
+            )
+    return predicate
 
 
 class Counted:

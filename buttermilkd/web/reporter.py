@@ -35,6 +35,8 @@ class Reporter:
 
     def start(self) -> None:
         """Report from now on, where that has not begun in this process. Never raises."""
+        if self._speaker is not None:
+            return
         self._bell.mute()
         if sys.platform != "linux":
             return

@@ -38,8 +38,8 @@ class Study:
         self.client = Client(config=self.config)
 
     @contextmanager
-    def serve(self, command: tuple[str, ...]) -> Iterator["Server"]:
-        environment = {"TEST_FOLDER": str(self.folder)}
+    def serve(self, command: tuple[str, ...], **variables: str) -> Iterator["Server"]:
+        environment = {"TEST_FOLDER": str(self.folder), **variables}
         with launched(command, self.folder, self.log, environment) as served:
             yield Server(served)
 
@@ -182,5 +182,25 @@ def test_an_aiohttp_application_has_one_as_well(study: Study) -> None:
     )
     with study.serve(AIOHTTP) as server:
         study.until_daemon()
+        server.stop()
+        study.until_gone()
+
+
+def test_a_variable_that_names_a_socket_for_clients_leads_nobody_astray(study: Study) -> None:
+    with study.serve(ONE, BUTTERMILKD_CONTROL_SOCKET="/nowhere.sock") as server:
+        study.until_daemon()
+        until(lambda: study.client.status()["reporters"], "the web server's report")
+        server.stop()
+        study.until_gone()
+
+
+def test_a_runtime_directory_that_was_removed_is_made_again(study: Study) -> None:
+    with study.serve(ONE) as server:
+        first = study.until_daemon()
+        shutil.rmtree(study.folder / "run")
+        os.kill(first, signal.SIGKILL)
+        second = study.until_daemon(but=first)
+        until(lambda: study.client.status()["reporters"], "the web server's report")
+        assert study.daemons() == [second]
         server.stop()
         study.until_gone()

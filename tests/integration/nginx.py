@@ -27,6 +27,7 @@ http {{
         listen 127.0.0.1:{port};
         location = /nginx_status {{ stub_status; }}
         location = /slow {{ proxy_pass http://127.0.0.1:{behind}; }}
+        location = /moved {{ return 301 /nginx_status; }}
         location / {{ return 200 "hello"; }}
     }}
 }}

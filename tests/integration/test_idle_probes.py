@@ -21,13 +21,7 @@ from tests.integration.runner_host import until
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Nginx]:
     with nginx(tmp_path) as server:
-
-        def answers() -> bool:
-            with suppress(OSError), server.connect():
-                return True
-            return False
-
-        await until(answers)
+        await until_answered(server)
         yield server
 
 
@@ -83,10 +77,20 @@ async def test_a_restarted_nginx_counts_anew(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     with nginx(tmp_path / "two") as second:
         probe._url = second.status
-        await settled(probe)
-        assert await probe.look() == Seen(0, 0, used=False)
-        await asyncio.to_thread(second.get)
-        assert await probe.look() == Seen(0, 1, used=True)
+        await until_answered(second)
+        for _ in range(2):
+            await asyncio.to_thread(second.get)
+        assert (await probe.look()).used
+        assert await probe.look() == Seen(0, probe._total, used=False)
+
+
+async def until_answered(server: Nginx) -> None:
+    def answers() -> bool:
+        with suppress(OSError), server.connect():
+            return True
+        return False
+
+    await until(answers)
 
 
 async def settled(probe: NginxProbe) -> None:
@@ -103,6 +107,11 @@ async def test_a_page_that_is_another_one_says_so(server: Nginx) -> None:
         await NginxProbe(f"http://127.0.0.1:{server.port}/").look()
     with pytest.raises(ProbeFailedError, match="answers 502 Bad Gateway"):
         await unanswered(server)
+
+
+async def test_a_redirection_is_not_followed_since_it_would_count(server: Nginx) -> None:
+    with pytest.raises(ProbeFailedError, match=r"answers 301 Moved Permanently to http://.*/nginx_status"):
+        await NginxProbe(f"http://127.0.0.1:{server.port}/moved").look()
 
 
 async def unanswered(server: Nginx) -> None:

@@ -207,3 +207,15 @@ async def test_frameworks_pass_its_options_on(framework: Callable[[], Any], path
     await app(scope("http") | {"query_string": b""}, no_messages, to_nobody)
     assert counted(path).total == 1
     await asyncio.to_thread(REPORTERS.close)
+
+
+async def _application(_scope: object, _receive: object, _send: object) -> None:
+    """Does nothing."""
+
+
+def test_frameworks_that_hand_the_application_over_by_name_are_served_as_well() -> None:
+    assert ActivityMiddleware(app=_application, name="api")._asgi is _application
+    assert ActivityMiddleware(_application, app="api")._asgi is _application
+    for wrong in ({}, {"app": "api"}):
+        with pytest.raises(TypeError, match="wraps one application"):
+            ActivityMiddleware(**wrong)  # type: ignore[arg-type]

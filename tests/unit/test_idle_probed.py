@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from buttermilkd.idle.policy.observations import Jobs, Web
 from buttermilkd.idle.policy.running import Stance
-from tests.unit.idle_watch import Watch, reporter
+from tests.unit.idle_watch import Watch, reporter, rules
 
 
 def test_who_is_connected_is_busy_and_named() -> None:
@@ -25,7 +25,7 @@ def test_after_the_last_of_them_jobs_wait_as_after_a_request() -> None:
     assert verdict.sentence == "cooling: last connection at ssh 41 s ago; new jobs start in 79 s"
     watch.now += 79
     later = Web((replace(ssh, heard_at=watch.now), replace(nginx, heard_at=watch.now)))
-    assert watch.see(later).sentence.startswith("idle for 0.0 s: last connection at ssh 120 s ago")
+    assert "last connection at ssh 120 s ago" in watch.see(later).reasons
 
 
 def test_web_servers_that_report_are_told_apart_from_them() -> None:
@@ -36,6 +36,12 @@ def test_web_servers_that_report_are_told_apart_from_them() -> None:
     assert watch.reading("probes") == "busy: 1 connection to jupyter"
     watch.see(Web((reporter(watch.now, 500),)))
     assert "probes" not in {one.signal.name for one in watch.verdicts[-1].readings}
+
+
+def test_they_stand_in_for_no_web_server_that_should_report() -> None:
+    watch = Watch(rules(without_reporters="busy"))
+    verdict = watch.see(Web((reporter(watch.now, 500, app="ssh", kind="port"),)))
+    assert verdict.sentence == 'busy: no web server reports (without_reporters = "busy")'
 
 
 def test_nobody_there_so_far_is_idle() -> None:

@@ -70,3 +70,26 @@ def test_websockets_count_all_or_none_or_as_the_first_pattern_says() -> None:
     assert not Counted(False).includes("/chat")
     some = Counted({"/dash/mine": True, "/dash/*": False})
     assert [some.includes(path) for path in ("/dash/mine", "/dash/all", "/chat")] == [True, False, True]
+
+
+def test_a_predicate_that_would_answer_too_late_is_refused() -> None:
+    async def excluded(_request: Request) -> bool:
+        return True
+
+    class Excluded:
+        async def __call__(self, _request: Request) -> bool:
+            return True
+
+    for predicate in (excluded, Excluded()):
+        with pytest.raises(TypeError, match="cannot be an async function"):
+            exclusion(predicate)
+
+
+async def _later() -> bool:
+    return True
+
+
+def test_an_answer_that_is_to_be_awaited_excludes_nothing() -> None:
+    answers = [_later()]
+    assert not exclusion(lambda _: answers[0]).covers({}, "/", "GET")
+    answers[0].close()

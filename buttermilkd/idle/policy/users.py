@@ -88,8 +88,9 @@ def reporters(web: Web, settings: Settings, now: float) -> Reading:
     busy_at = f"{silent_long}, refused{', or none' if needed else ''}"
     signal = Signal("reporters", busy_at, "all report in time", Stops.UNPROTECTED)
     connected = web.reporters
+    reporting = [one for one in connected if not one.is_probed]
     silent = sorted((one for one in connected if one.is_stale(now)), key=lambda one: one.heard_at)
-    value = f"{len(connected):,} connected" + (f", {len(silent):,} silent" if silent else "")
+    value = f"{len(reporting):,} connected" + (f", {len(silent):,} silent" if silent else "")
     if silent:
         age = duration(now - silent[0].heard_at)
         reason = f"{_named(silent)} silent for {age}; assuming busy"
@@ -107,10 +108,10 @@ def reporters(web: Web, settings: Settings, now: float) -> Reading:
     if mute := [one for one in connected if not one.reported]:
         reason = f"{_named(mute)} connected, its first report is due"
         return signal.blocking(Level.UNKNOWN, value, reason)
-    if needed and not connected:
+    if needed and not reporting:
         reason = 'no web server reports (without_reporters = "busy")'
         return signal.blocking(Level.BUSY, value, reason)
-    return signal.clear(value, None if connected else "no web server reports")
+    return signal.clear(value, None if reporting else "no web server reports")
 
 
 def _named(doubtful: list[Reporter]) -> str:

@@ -27,9 +27,8 @@ class NginxProbe:
         """``url`` is where ``stub_status`` answers, such as ``http://127.0.0.1:8080/nginx_status``."""
         self.name = "nginx"
         self._url = url
-        self._asked = 0
-        self._started: int | None = None
-        """Requests before the first look, or before nginx began to count anew."""
+        self._counted: int | None = None
+        """Requests so far in nginx's count, with what was asked; None before the first look."""
         self._total = 0
 
     async def look(self) -> Seen:
@@ -41,25 +40,37 @@ class NginxProbe:
         found = _PAGE.search(await self._page())
         if found is None:
             raise ProbeFailedError(f"{self._url} is no page of stub_status")
-        counted = int(found["requests"])
-        self._asked += 1
-        if self._started is None or counted < self._started + self._asked:
-            # The first look, or nginx has been started again.
-            self._started, self._asked = counted - 1, 1
-        total = counted - self._started - self._asked
-        used, self._total = total > self._total, total
+        counted, before = int(found["requests"]), self._counted
+        self._counted = counted
+        if before is None:
+            before = counted - 1  # what came before the first look is not known
+        elif counted <= before:
+            before = 0  # nginx has been started again
+        new = counted - before - 1  # all but this one
+        self._total += new
         # The answer itself is being written.
         in_flight = int(found["reading"]) + int(found["writing"]) - 1
-        return Seen(max(0, in_flight), total, used=used)
+        return Seen(max(0, in_flight), self._total, used=new > 0)
 
     async def _page(self) -> str:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         try:
             # A connection of its own each time: one that is kept open would be one more that others see.
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._url) as answer:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(
+                    self._url, allow_redirects=False
+                ) as answer,  # each would be a request that counts
+            ):
                 if answer.status != 200:  # noqa: PLR2004 - a name would say no more
-                    raise ProbeFailedError(f"{self._url} answers {answer.status} {answer.reason}")
-                return (await answer.content.read(_LONGEST)).decode("ascii", "replace")
+                    to = f" to {answer.headers['Location']}" if "Location" in answer.headers else ""
+                    raise ProbeFailedError(f"{self._url} answers {answer.status} {answer.reason}{to}")
+                page = b""
+                async for piece in answer.content.iter_any():
+                    page += piece
+                    if len(page) > _LONGEST:
+                        break
+                return page.decode("ascii", "replace")
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise ProbeFailedError(f"{self._url}: {_words(error)}") from error
 

@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 LATE_LOOKS = 3
 """What was not looked at for so many times as long as it should be is not known."""
+LONGEST_LOOK = 2.5
+"""Seconds that a look may take: they follow one another."""
 
 
 class Probing:
@@ -35,7 +37,7 @@ class Probing:
             worker="",
             kind=probe.kind,
             heard_at=now,
-            stale_after=LATE_LOOKS * self._every,
+            stale_after=LATE_LOOKS * (self._every + LONGEST_LOOK * len(self._probes)),
             idle_since=now,
             used=False,
             reported=False,
