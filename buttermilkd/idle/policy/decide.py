@@ -64,14 +64,8 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
     )
     level = max(reading.level for reading in readings)
     since = state.since if level is state.level else now
-    actions = Actions(
-        start=level is Level.CLEAR,
-        auto=stance(after.auto),
-        suspend=stance(after.suspend),
-        requeue=stance(after.requeue),
-        suspending=ran_for is not None,
-        memory_is_short=measures.memory_is_short(watched),
-    )
+    is_short = measures.memory_is_short(watched)
+    actions = _actions(level, after, suspending=ran_for is not None, memory_is_short=is_short)
     told = verdict(
         level,
         since,
@@ -82,6 +76,17 @@ def decide(state: State, sample: Sample, settings: Settings, now: float) -> tupl
         waits=lengthened(backoff),
     )
     return State(state.started, since, level, latches, after, backoff), actions, told
+
+
+def _actions(level: Level, after: Running, *, suspending: bool, memory_is_short: bool) -> Actions:
+    return Actions(
+        start=level is Level.CLEAR,
+        auto=stance(after.auto),
+        suspend=stance(after.suspend),
+        requeue=stance(after.requeue),
+        suspending=suspending,
+        memory_is_short=memory_is_short,
+    )
 
 
 def _exposed(sample: Sample, latches: measures.Latches) -> str | None:
