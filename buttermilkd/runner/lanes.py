@@ -81,6 +81,14 @@ class Lanes:
         """Every job that any of them has."""
         return [attempt for lane in self for attempt in lane.attempts()]
 
+    def suspended(self) -> dict[str, float]:
+        """Since when each of the suspended jobs has been so, in monotonic seconds."""
+        return {
+            attempt.job.job_id: attempt.suspended_at
+            for attempt in self.attempts()
+            if attempt.suspended_at is not None
+        }
+
     def forget_empty(self) -> None:
         """Drop those that get no more jobs and have none left."""
         self._retired = [lane for lane in self._retired if lane.attempts()]

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -108,10 +109,10 @@ class Runner:
 
     def rooms(self) -> dict[str, int]:
         """For each flow that can take any, how many more jobs it can take now."""
-        waiting = self._waiting_by_flow()
+        waiting = Counter(attempt.job.flow for attempt in self._waiting.values())
         rooms = {}
         for name in self.flows:
-            room = self._lanes.of(name, self.flows).room(self._slots.free).jobs - waiting.get(name, 0)
+            room = self._lanes.of(name, self.flows).room(self._slots.free).jobs - waiting[name]
             if room > 0:
                 rooms[name] = room
         return rooms
@@ -136,12 +137,6 @@ class Runner:
         if not self._place_due:
             self._place_due = True
             asyncio.get_running_loop().call_soon(self._place)
-
-    def _waiting_by_flow(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for attempt in self._waiting.values():
-            counts[attempt.job.flow] = counts.get(attempt.job.flow, 0) + 1
-        return counts
 
     def _new_lane(self, flow: FlowSettings) -> Lane:
         if flow.kind == "callable":
@@ -273,11 +268,7 @@ class Runner:
 
     def suspended(self) -> dict[str, float]:
         """Since when each of the suspended jobs has been so, in monotonic seconds."""
-        return {
-            attempt.job.job_id: attempt.suspended_at
-            for attempt in self._lanes.attempts()
-            if attempt.suspended_at is not None
-        }
+        return self._lanes.suspended()
 
     def executing(self) -> list[Job]:
         """The jobs that execute, are suspended, or are about to begin: all but those that wait inside."""

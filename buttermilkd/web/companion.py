@@ -95,7 +95,7 @@ class Companion:
         self._close()
         try:
             self.control.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._locks = Lock(self.control.with_name(LIFELINE)), Lock(self.control.with_name(_KEEPER))
+            self._locks = _locks(self.control.with_name(LIFELINE), self.control.with_name(_KEEPER))
         except OSError:
             if not lenient:
                 raise
@@ -150,6 +150,16 @@ class Companion:
         for lock in self._locks or ():
             lock.close()
         self._locks = None
+
+
+def _locks(lifeline: Path, keeper: Path) -> tuple[Lock, Lock]:
+    """Both or, with an OSError, none: where the second cannot be had, it is tried again and again."""
+    first = Lock(lifeline)
+    try:
+        return first, Lock(keeper)
+    except OSError:
+        first.close()
+        raise
 
 
 @asynccontextmanager

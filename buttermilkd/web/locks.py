@@ -47,7 +47,8 @@ class Lock:
     def is_watched(self) -> bool:
         """Whether a daemon hangs on it: that holds a lock of another sort (lockf), which these do not disturb."""
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared, so that workers who look at the same time do not take each other for a daemon.
+            fcntl.lockf(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             return True
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
