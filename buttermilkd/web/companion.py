@@ -42,10 +42,13 @@ _STANDARD_ERROR = 2
 class Companion:
     """This worker's part in keeping a daemon beside the server."""
 
-    def __init__(self, control: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self, control: Path, command: Sequence[str], *, others_patience: float = _OTHERS_PATIENCE
+    ) -> None:
         """``control`` is the daemon's control socket; ``command`` starts one, and takes ``--lifeline FILE``."""
         self.control = control
         self._command = [*command, "--lifeline", str(control.with_name(LIFELINE))]
+        self._others_patience = others_patience
         self._locks: tuple[Lock, Lock] | None = None
         """The lifeline and the keeper's; None where there is no place for them."""
         self._child: subprocess.Popen[bytes] | None = None
@@ -83,7 +86,8 @@ class Companion:
             is_ours = self._child is not None or (locks is not None and locks[0].is_watched)
             self._answered_at = None if is_ours else monotonic()
             return _WATCH_EVERY
-        is_anothers = self._answered_at is not None and monotonic() - self._answered_at < _OTHERS_PATIENCE
+        silent_since = self._answered_at
+        is_anothers = silent_since is not None and monotonic() - silent_since < self._others_patience
         if is_anothers or locks is None or not locks[1].take(fcntl.LOCK_EX):
             return _LOOK_EVERY
         return _LOOK_SOON if await self._start() else None
