@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "web"
@@ -99,6 +100,12 @@ class Served:
             answer = connection.getresponse()
             answer.read()
             return answer.status
+
+    def answers(self) -> bool:
+        """Whether one request is answered well: workers that end may drop a connection that they have not read from."""
+        with suppress(ConnectionError):
+            return self.get() == HTTPStatus.OK
+        return False
 
     @contextmanager
     def request(self) -> Iterator[http.client.HTTPConnection]:
