@@ -109,6 +109,26 @@ class TimedOutError(ButtermilkError):
     exit_code = Exit.TIMED_OUT
 
 
+class UnreadableError(ButtermilkError):
+    """A message on a topic cannot be read, now or ever; ``str(error)`` is one sentence that says why."""
+
+    kind = "unreadable"
+    http_status = 422
+
+
+class NotAJobError(ButtermilkError):
+    """A message on the jobs topic that can be read and asks for no job: nothing is to be done about it."""
+
+    kind = "not-a-job"
+    http_status = 422
+
+
+class NotAnUpdateError(UnreadableError):
+    """A message on the status topic that is of another type, as where one topic serves for both."""
+
+    kind = "not-an-update"
+
+
 BY_KIND: dict[str, type[ButtermilkError]] = {
     error.kind: error
     for error in (

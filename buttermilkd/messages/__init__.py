@@ -1,7 +1,10 @@
-"""Everything that crosses the control socket, defined once for both ends. Standard library only.
+"""Everything that crosses the control socket or a topic, defined once for both ends. Standard library only.
 
-The views are what the API answers and what ``buttermilkctl --json`` prints; times are ISO 8601 in UTC.
+What crosses topics is in ``requests`` (jobs), ``updates`` and ``events`` (what became of them). The views are what the API answers and what ``buttermilkctl --json`` prints; times are ISO 8601 in UTC.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from buttermilkd.messages.batches import (
     BatchesView,
@@ -22,6 +25,13 @@ from buttermilkd.messages.daemon import (
     RunningView,
     StatusView,
 )
+from buttermilkd.messages.dead import (
+    DeadLettersView,
+    DeadLetterView,
+    DeadMessage,
+    DeadOutcomesView,
+    DeadOutcomeView,
+)
 from buttermilkd.messages.idle import (
     HistoryShareView,
     HistorySliceView,
@@ -36,6 +46,11 @@ from buttermilkd.messages.idle import (
 )
 from buttermilkd.messages.jobs import JobsView, JobView
 
+if TYPE_CHECKING:
+    from buttermilkd.messages.events import BatchCreated, BatchEnded, BatchEvent, BatchRecords, HostAsks
+    from buttermilkd.messages.requests import JobRequest
+    from buttermilkd.messages.updates import JobUpdate, parse_update
+
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
 
@@ -44,19 +59,31 @@ __all__ = [
     "ERROR_POLICIES",
     "NDJSON",
     "PROBLEM",
+    "BatchCreated",
+    "BatchEnded",
+    "BatchEvent",
+    "BatchRecords",
     "BatchView",
     "BatchesView",
     "CauseView",
     "CreateBatch",
     "CreatedView",
+    "DeadLetterView",
+    "DeadLettersView",
+    "DeadMessage",
+    "DeadOutcomeView",
+    "DeadOutcomesView",
     "EventView",
     "FlowView",
     "FlowsView",
     "HistoryShareView",
     "HistorySliceView",
     "HistoryView",
+    "HostAsks",
     "IdleView",
     "InfoView",
+    "JobRequest",
+    "JobUpdate",
     "JobView",
     "JobsView",
     "ProtectionView",
@@ -71,4 +98,23 @@ __all__ = [
     "SignalView",
     "StatusView",
     "SuspendingView",
+    "parse_update",
 ]
+
+_ON_TOPICS = {
+    "BatchCreated": "events",
+    "BatchEnded": "events",
+    "BatchEvent": "events",
+    "BatchRecords": "events",
+    "HostAsks": "events",
+    "JobRequest": "requests",
+    "JobUpdate": "updates",
+    "parse_update": "updates",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what crosses topics when it is asked for: the command line never does, and has to start fast."""
+    if name not in _ON_TOPICS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ON_TOPICS[name]}"), name)

@@ -35,6 +35,8 @@ class BatchView(TypedDict):
     duplicates: int
     flow_version: str
     owner_uid: int
+    queue: str
+    """Where its jobs wait: ``local``, or ``pubsub``."""
     parameters: Any
     causes: NotRequired[list[CauseView]]
 

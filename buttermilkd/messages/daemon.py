@@ -23,6 +23,9 @@ class RunningView(TypedDict):
 
 class QueueView(TypedDict):
     kind: str
+    """``local`` or ``pubsub``."""
+    trouble: str | None
+    """Why it cannot be reached at present."""
     pending: int
     running: int
 
