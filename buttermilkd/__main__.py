@@ -13,7 +13,7 @@ from buttermilkd.errors import ButtermilkError, Exit, MisconfiguredError, Storag
 from buttermilkd.plurals import count
 
 if TYPE_CHECKING:
-    from buttermilkd.config.settings import Settings
+    from buttermilkd.config.settings import PubsubSettings, Settings
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -24,6 +24,11 @@ LEVELS = ("debug", "info", "warning", "error")
     "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Over the configuration; repeatable."
 )
 @click.option("--check-config", is_flag=True, help="Check the configuration, and end with 0 or 78.")
+@click.option(
+    "--check-queue",
+    is_flag=True,
+    help="Check Pub/Sub, where jobs come from it: a line of JSON for each finding.",
+)
 @click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -43,6 +48,7 @@ def main(
     settings: tuple[str, ...],
     *,
     check_config: bool,
+    check_queue: bool,
     record: Path | None,
     lifeline: Path | None,
     log_level: str,
@@ -51,6 +57,8 @@ def main(
     try:
         if check_config:
             status = _check(config, settings)
+        elif check_queue:
+            status = _check_queue(config, settings)
         else:
             status = _run(config, settings, record=record, lifeline=lifeline, log_level=log_level)
     except ButtermilkError as error:
@@ -72,6 +80,37 @@ def _check(config: Path | None, settings: tuple[str, ...]) -> Exit:
     loaded = _loaded(config, settings)
     click.echo(f"configuration is good: {count(len(loaded.flows), 'flow')}")
     return Exit.OK
+
+
+def _check_queue(config: Path | None, settings: tuple[str, ...]) -> Exit:
+    loaded = _loaded(config, settings)
+    if loaded.queue != "pubsub":
+        return Exit.OK
+    return asyncio.run(_examine(loaded.pubsub, loaded.daemon.host))
+
+
+async def _examine(pubsub: "PubsubSettings", host: str) -> Exit:
+    import json  # noqa: PLC0415
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from buttermilkd.clock import SystemClock  # noqa: PLC0415
+    from buttermilkd.queues.pubsub.google import open_broker  # noqa: PLC0415
+
+    assert pubsub.project is not None, "the settings demand it"  # noqa: S101
+    status = Exit.OK
+    broker = await open_broker(pubsub.project, pubsub.credentials, os.environ)
+    try:
+        # These import Google's packages, which are there where a broker is.
+        from buttermilkd.queues.pubsub.examination import examine  # noqa: PLC0415
+        from buttermilkd.queues.pubsub.resources import resources_of  # noqa: PLC0415
+
+        resources = resources_of(pubsub, host)
+        async for finding in examine(broker, resources, SystemClock()):
+            click.echo(json.dumps(asdict(finding)))
+            status = status if finding.ok else Exit.FAILURE
+    finally:
+        await broker.close()
+    return status
 
 
 def _run(

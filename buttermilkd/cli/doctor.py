@@ -1,5 +1,6 @@
 """``doctor``: what is wrong with this installation, and the mend."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,12 +15,13 @@ from buttermilkd import __version__
 from buttermilkd.cli.output import print_json
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.client import Client
-from buttermilkd.config.locate import configured_state_dir, find_config
+from buttermilkd.config.locate import configured_queue, configured_state_dir, find_config
 from buttermilkd.errors import ButtermilkError, Exit
 from buttermilkd.messages import IdleView
 
 TIMEOUT = 5.0
-CONFIG_CHECK_TIMEOUT = 60
+CHECK_TIMEOUT = 60
+QUEUE_CHECK_TIMEOUT = 180
 LEAST_FREE = 200 * 2**20
 """Bytes that the ledger should have left to grow."""
 LEAST_PYTHON = (3, 11)
@@ -66,9 +68,12 @@ def _print(session: Session, finding: Finding) -> None:
 def _examine(session: Session) -> Iterator[Finding]:
     yield _python()
     yield _sqlite()
-    yield _configuration(session)
+    configuration = _configuration(session)
+    yield configuration
     try:
         yield _state(configured_state_dir(session.config, os.environ))
+        if configuration.ok and configured_queue(session.config, os.environ) == "pubsub":
+            yield from _pubsub(session)
     except ButtermilkError:
         # The finding on the configuration says it already.
         return
@@ -109,16 +114,8 @@ def _configuration(session: Session) -> Finding:
         found = find_config(session.config, os.environ)
     except ButtermilkError as error:
         return Finding("configuration", ok=False, detail=str(error), mend=error.hint)
-    arguments = ["--config", str(found)] if found else []
     try:
-        check = subprocess.run(
-            [sys.executable, "-m", "buttermilkd", "--check-config", *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CONFIG_CHECK_TIMEOUT,
-            check=False,
-        )
+        check = _daemons_check(found, "--check-config", CHECK_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("configuration", ok=False, detail=f"cannot be checked: {error}")
     name = str(found) if found else "no file, so the defaults"
@@ -136,6 +133,34 @@ def _configuration(session: Session) -> Finding:
         detail=detail if isinstance(detail, str) else detail[0],
         mend="correct it, and try again with buttermilkd --check-config",
     )
+
+
+def _daemons_check(config: Path | None, check: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    arguments = ["--config", str(config)] if config else []
+    return subprocess.run(
+        [sys.executable, "-m", "buttermilkd", check, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        check=False,
+    )
+
+
+def _pubsub(session: Session) -> Iterator[Finding]:
+    """The daemon's own check: Google's packages are even slower to import."""
+    try:
+        found = find_config(session.config, os.environ)
+        check = _daemons_check(found, "--check-queue", QUEUE_CHECK_TIMEOUT)
+        findings = [Finding(**json.loads(line)) for line in check.stdout.splitlines()]
+    except (OSError, subprocess.TimeoutExpired, ValueError, TypeError) as error:
+        yield Finding("pubsub", ok=False, detail=f"cannot be checked: {error}")
+        return
+    yield from findings
+    if check.returncode != Exit.OK and all(finding.ok for finding in findings):
+        told = dict(line.split(": ", 1) for line in check.stderr.splitlines() if ": " in line)
+        detail = told.get("error", f"cannot be checked: exit status {check.returncode}")
+        yield Finding("pubsub", ok=False, detail=detail, mend=told.get("hint"))
 
 
 def _state(directory: Path) -> Finding:

@@ -19,6 +19,7 @@ from buttermilkd.errors import MisconfiguredError
 _PATHS: tuple[KeyPath, ...] = (
     ("daemon", "state_dir"),
     ("daemon", "runtime_dir"),
+    ("pubsub", "credentials"),
     ("flows", "*", "directory"),
     ("flows", "*", "env_files", "*"),
 )

@@ -93,17 +93,18 @@ def configured_state_dir(
     return _configured(config, environ, system).get("state_dir") or state_dir(environ, uid=uid, system=system)
 
 
+def configured_queue(config: Path | None, environ: Mapping[str, str], *, system: Places = SYSTEM) -> object:
+    """What the daemon of this configuration has as its ``queue``, right or wrong; ``local`` where it is not set.
+
+    Raises:
+        MisconfiguredError: a configuration file cannot be found, read or understood.
+    """
+    return _merged(config, environ, system).document.get("queue", "local")
+
+
 def _configured(config: Path | None, environ: Mapping[str, str], system: Places) -> dict[str, Path]:
     """The directories that files and environment set."""
-    files = config_files(find_config(config, environ, system=system))
-    if not _is_named(config, environ):
-        # A system's configuration that only the daemon may read says nothing to its users, and is no error.
-        files = [file for file in files if os.access(file, os.R_OK)]
-    merged = Merged()
-    for file in files:
-        merged.add(file_layer(file))
-    for layer in environment_layers(environ, merged.document):
-        merged.add(layer)
+    merged = _merged(config, environ, system)
     table = merged.document.get("daemon")
     found: dict[str, Path] = {}
     for key in ("state_dir", "runtime_dir"):
@@ -115,6 +116,20 @@ def _configured(config: Path | None, environ: Mapping[str, str], system: Places)
             raise misconfigured([f"{origin}: daemon.{key}: must be a path in quotes"])
         found[key] = (origin.folder / Path(os.path.expanduser(value))).absolute()  # noqa: PTH111
     return found
+
+
+def _merged(config: Path | None, environ: Mapping[str, str], system: Places) -> Merged:
+    """What files and environment say, unchecked."""
+    files = config_files(find_config(config, environ, system=system))
+    if not _is_named(config, environ):
+        # A system's configuration that only the daemon may read says nothing to its users, and is no error.
+        files = [file for file in files if os.access(file, os.R_OK)]
+    merged = Merged()
+    for file in files:
+        merged.add(file_layer(file))
+    for layer in environment_layers(environ, merged.document):
+        merged.add(layer)
+    return merged
 
 
 def _is_named(config: Path | None, environ: Mapping[str, str]) -> bool:

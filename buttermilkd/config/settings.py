@@ -4,9 +4,10 @@ Defaults are here, in ``flow.py`` for a flow's, in ``idle.py`` for the idleness 
 Durations are seconds, sizes bytes, fractions shares of all CPUs; how each is written is in ``values.py``.
 """
 
+import socket
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
 from buttermilkd.config.activity import ActivitySettings
 from buttermilkd.config.flow import FlowSettings
@@ -20,6 +21,7 @@ from buttermilkd.config.values import (
     Texts,
     choice,
     duration,
+    duration_in,
     file_mode,
     whole,
 )
@@ -55,11 +57,19 @@ class PubsubSettings(_Table):
     """Of a flow that sets none, when jobs come from Pub/Sub."""
     create: Flag = False
     """Make missing topics and subscriptions at start."""
+    credentials: FilePath | None = None
+    """A service account's key. Without one, Application Default Credentials are looked for."""
+    lease: Annotated[float, duration_in("20s", "600s")] = duration("300s")
+    """Seconds for which a job is kept from other hosts, again and again while it waits or runs here."""
+    unknown_flow_after: Duration = duration("10m")
+    """Seconds for which a job of a flow that this host does not know is left to others before it counts as failed."""
 
 
 class DaemonSettings(_Table):
     """The daemon itself."""
 
+    host: Text = Field(default_factory=socket.gethostname)
+    """What this host is called where several share a queue; no two of them may be called the same."""
     concurrency: Annotated[int, whole(1, 1024, 2)] = 2
     """Jobs at once on this host."""
     state_dir: FilePath

@@ -67,6 +67,18 @@ def positive_duration(value: object) -> float:
     return seconds
 
 
+def duration_in(least: str, most: str) -> PlainValidator:
+    """Seconds in a duration in a range that includes both ends."""
+
+    def parse(value: object) -> float:
+        seconds = duration(value)
+        if not duration(least) <= seconds <= duration(most):
+            raise refusal(f'a duration from "{least}" to "{most}"', value)
+        return seconds
+
+    return PlainValidator(parse)
+
+
 def size(value: object) -> int:
     """Bytes in a size such as ``"256KiB"`` or ``"10MB"``, up to ``"1GiB"``."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None

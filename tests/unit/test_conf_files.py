@@ -19,8 +19,10 @@ COMMENTED = re.compile(r"^# (\[[a-z.]+\]|[a-z_]+ = .*)$")
 EXAMPLES = {
     "queue",  # set in pubsub.toml
     "pubsub.project",
+    "pubsub.credentials",
     "activity.nginx",
     "activity.ports",
+    "daemon.host",
     "daemon.state_dir",
     "daemon.runtime_dir",
     "flows.command",
@@ -117,6 +119,9 @@ def test_each_key_is_explained_in_the_lines_above_it(name: str) -> None:
             "status_subscription",
             "max_retries",
             "create",
+            "credentials",
+            "lease",
+            "unknown_flow_after",
         }
     unexplained = [
         line

@@ -55,6 +55,8 @@ def test_the_defaults_are_those_of_the_interfaces(folder: Folder) -> None:
     assert (settings.idle.foreign_cpu_busy, settings.idle.foreign_cpu_clear) == (0.5, 0.25)
     assert (settings.activity.socket_mode, settings.control.socket_mode) == (0o666, 0o660)
     assert settings.pubsub.status_subscription == "flow-sub-{host}"
+    assert settings.pubsub.credentials is None
+    assert (settings.pubsub.lease, settings.pubsub.unknown_flow_after) == (300, 600)
 
 
 def test_later_layers_count_over_earlier_ones(folder: Folder) -> None:
@@ -107,13 +109,14 @@ def test_other_variables_of_the_prefix_are_left_alone(folder: Folder) -> None:
 def test_relative_paths_are_relative_to_the_file_that_they_are_written_in(folder: Folder) -> None:
     folder.write('[flows.x]\nenv_files = { KEY = "key" }\n', "conf.d/secret.toml")
     text = (
-        '[daemon]\nstate_dir = "state"\nruntime_dir = "run"\n'
+        '[daemon]\nstate_dir = "state"\nruntime_dir = "run"\n[pubsub]\ncredentials = "key.json"\n'
         '[flows.x]\nentrypoint = "a:b"\npython = "venv/bin/python"\ndirectory = "work"\nrecords = "in/*.txt"\n'
     )
     settings = folder.load(text)
     flow = settings.flows["x"]
     assert settings.daemon.state_dir == folder.path / "state"
     assert settings.daemon.runtime_dir == folder.path / "run"
+    assert settings.pubsub.credentials == folder.path / "key.json"
     assert flow.env_files == {"KEY": folder.path / "conf.d/key"}
     assert flow.python == str(folder.path / "venv/bin/python")
     assert flow.directory == folder.path / "work"

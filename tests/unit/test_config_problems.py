@@ -108,6 +108,19 @@ ONE_PROBLEM = [
     ),
     ("[control]\nsocket_mode = 660", '2: control.socket_mode: must be a file mode such as "0660", not 660'),
     ("[pubsub]\ncreate = 1", "2: pubsub.create: must be true or false, not 1"),
+    ("[pubsub]\ncredentials = 1", "2: pubsub.credentials: must be a path in quotes, not 1"),
+    (
+        '[pubsub]\nlease = "10s"',
+        '2: pubsub.lease: must be a duration from "20s" to "600s", not "10s"',
+    ),
+    (
+        '[pubsub]\nlease = "11m"',
+        '2: pubsub.lease: must be a duration from "20s" to "600s", not "11m"',
+    ),
+    (
+        "[pubsub]\nunknown_flow_after = 10",
+        ('2: pubsub.unknown_flow_after: must be a duration such as "10s" (units: ms, s, m, h, d), not 10'),
+    ),
     ("[pubsub]\nproject = 1", "2: pubsub.project: must be text in quotes, not 1"),
     (
         "[flows.x]",
