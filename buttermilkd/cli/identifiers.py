@@ -26,6 +26,12 @@ def complete_flows(context: click.Context, _: click.Parameter, incomplete: str) 
     return [name for name in names if name.startswith(incomplete)]
 
 
+def complete_letters(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Ids of the newest dead letters that begin like this."""
+    ids = _ask(context, lambda client: [letter["id"] for letter in client.dead()["dead"]])
+    return [name for name in ids if name.startswith(incomplete)]
+
+
 def _ask(context: click.Context, question: Callable[[Client], list[str]]) -> list[str]:
     """The answer, or nothing at all: a shell has nowhere to show an error."""
     session = context.find_object(Session) or Session()
@@ -41,6 +47,12 @@ def batch_argument(*, required: bool = True) -> Callable[[Decorated], Decorated]
 
 def items_argument() -> Callable[[Decorated], Decorated]:
     return click.argument("ids", metavar="BATCH|JOB...", nargs=-1, required=True, shell_complete=complete_ids)
+
+
+def letters_argument() -> Callable[[Decorated], Decorated]:
+    return click.argument(
+        "ids", metavar="LETTER...", nargs=-1, required=True, shell_complete=complete_letters
+    )
 
 
 def flow_argument(*, required: bool = True) -> Callable[[Decorated], Decorated]:

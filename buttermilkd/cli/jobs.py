@@ -10,7 +10,16 @@ import click
 
 from buttermilkd.cli.batches import collect
 from buttermilkd.cli.identifiers import batch_argument, complete_ids
-from buttermilkd.cli.output import STATUSES, Column, print_json, print_table, status_of
+from buttermilkd.cli.output import (
+    STATUSES,
+    Column,
+    parameters_of,
+    print_json,
+    print_table,
+    status_of,
+    without_empty,
+    word,
+)
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.cli.times import between
 from buttermilkd.messages import JobView, ResultView
@@ -57,19 +66,18 @@ def jobs(session: Session, batch: str, status: str | None, limit: int) -> None:
     if not found:
         session.note(f"no {status} jobs" if status else "no jobs")
         return
-    columns, rows = _without_empty([_row(job) for job in found])
+    columns, rows = without_empty(_COLUMNS, [_row(job) for job in found])
     print_table(session, columns, rows)
     if following:
         session.advise(f"there are more: --limit {limit * 10}")
 
 
 def _row(job: JobView) -> list[str]:
-    parameters = " ".join(f"{name}={_word(value)}" for name, value in job["parameters"].items())
     return [
         job["job_id"],
         status_of(job),
         job["record_id"],
-        parameters,
+        parameters_of(job["parameters"]),
         str(job["attempt"]),
         _time(job),
         job["cause"] or "",
@@ -81,16 +89,6 @@ def _time(job: JobView) -> str:
     if job["ended_at"] is None:
         return f"for {between(job['started_at'], None)}" if job["status"] == "running" else "-"
     return between(job["started_at"], job["ended_at"])
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _without_empty(rows: list[list[str]]) -> tuple[list[Column], list[list[str]]]:
-    """The columns that have anything in them."""
-    used = [number for number in range(len(_COLUMNS)) if any(row[number] for row in rows)]
-    return [_COLUMNS[number] for number in used], [[row[number] for number in used] for row in rows]
 
 
 @click.command(short_help="Print the results of a batch.")
@@ -131,7 +129,7 @@ def _write_csv(found: Iterator[ResultView]) -> None:
     writer.writerow(_FIELDS)
     for result in found:
         values: Mapping[str, Any] = result
-        writer.writerow(["" if values[name] is None else _word(values[name]) for name in _FIELDS])
+        writer.writerow(["" if values[name] is None else word(values[name]) for name in _FIELDS])
 
 
 @click.command(short_help="Print what a batch's jobs printed.")

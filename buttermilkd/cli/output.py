@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
@@ -22,6 +22,8 @@ STATUSES = {
     "cancelled": "magenta",
 }
 """Each status and its colour. Written out here, so that no command has to import the domain for it."""
+MOST_SHOWN = 500
+"""Characters of a value or an error that are shown to people."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -42,6 +44,22 @@ def print_json(value: Any) -> None:
 def visible(text: str) -> str:
     """``text`` on one line, with escapes for what would steer a terminal: record ids are any text."""
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def word(value: Any) -> str:
+    """A JSON value, a string without its quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def parameters_of(values: Mapping[str, Any]) -> str:
+    """Parameters for a table."""
+    return " ".join(f"{name}={word(value)}" for name, value in values.items())
+
+
+def shown(value: Any) -> str:
+    """A JSON value on one line, cut where it is long."""
+    text = visible(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def status_of(job: JobView) -> str:
@@ -110,6 +128,14 @@ def table_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table
             )
         )
     return table
+
+
+def without_empty(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]]
+) -> tuple[list[Column], list[list[str]]]:
+    """The columns that have anything in them."""
+    used = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+    return [columns[number] for number in used], [[row[number] for number in used] for row in rows]
 
 
 def blocks(stream: TextIO) -> bool:

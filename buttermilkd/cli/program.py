@@ -27,6 +27,7 @@ COMMANDS = {
     "pause": "pauses",
     "resume": "pauses",
     "idle": "idle",
+    "dead": "dead",
     "flows": "flows",
     "doctor": "doctor",
     "completion": "completion",

@@ -13,6 +13,9 @@ from buttermilkd.client.creation import Created
 from buttermilkd.messages import (
     BatchesView,
     BatchView,
+    DeadLettersView,
+    DeadLetterView,
+    DeadOutcomesView,
     EventView,
     FlowsView,
     HistoryView,
@@ -87,6 +90,20 @@ class AsyncClient:
 
     async def retry(self, item_id: str, *, failed: bool = False) -> RetriedView:
         return await self._call(Client.retry, item_id, failed=failed)
+
+    async def dead(
+        self, *, flow: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> DeadLettersView:
+        return await self._call(Client.dead, flow=flow, limit=limit, cursor=cursor)
+
+    async def dead_letter(self, letter_id: str) -> DeadLetterView:
+        return await self._call(Client.dead_letter, letter_id)
+
+    async def requeue_dead(self, ids: Iterable[str]) -> DeadOutcomesView:
+        return await self._call(Client.requeue_dead, ids)
+
+    async def drop_dead(self, ids: Iterable[str]) -> DeadOutcomesView:
+        return await self._call(Client.drop_dead, ids)
 
     async def pause(self, flow: str | None = None) -> dict[str, Any]:
         return await self._call(Client.pause, flow)

@@ -12,12 +12,15 @@ from urllib.parse import quote
 from buttermilkd.client.creation import Created, create_body
 from buttermilkd.client.transport import Body, NoAnswerError, Transport, chunks, document, lines
 from buttermilkd.config.locate import control_socket
-from buttermilkd.errors import NotRunningError
+from buttermilkd.errors import InvalidRequestError, NotRunningError
 from buttermilkd.messages import (
     NDJSON,
     BatchesView,
     BatchView,
     CreateBatch,
+    DeadLettersView,
+    DeadLetterView,
+    DeadOutcomesView,
     EventView,
     FlowsView,
     HistoryView,
@@ -186,6 +189,33 @@ class Client:
         """Queue again a job, or a batch's failed and cancelled jobs, or only its ``failed`` ones."""
         return cast(RetriedView, self._post(f"{_path(item_id)}/retry", {"failed": failed}))
 
+    # Dead letters
+
+    def dead(
+        self, *, flow: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> DeadLettersView:
+        """One page of dead letters, newest first: jobs that failed for good, and messages that cannot be read.
+
+        With ``flow`` the jobs of that flow alone. Its ``next`` is the next page's cursor.
+        """
+        query = {"flow": flow, "limit": limit, "cursor": cursor}
+        return cast(DeadLettersView, self.get("/v1/dead", query))
+
+    def dead_letter(self, letter_id: str) -> DeadLetterView:
+        """One dead letter; of a message its ``attributes``, and its bytes as base64 in ``data``."""
+        return cast(DeadLetterView, self.get(f"/v1/dead/{quote(letter_id, safe='')}"))
+
+    def requeue_dead(self, ids: Iterable[str]) -> DeadOutcomesView:
+        """Run these jobs again, and publish these messages again; up to 1,000.
+
+        Each is on its own: what became of it is in the answer, and is not raised.
+        """
+        return cast(DeadOutcomesView, self._post("/v1/dead/requeue", {"ids": _ids(ids)}))
+
+    def drop_dead(self, ids: Iterable[str]) -> DeadOutcomesView:
+        """List these jobs no longer, which stay failed, and delete these messages; as ``requeue_dead``."""
+        return cast(DeadOutcomesView, self._post("/v1/dead/drop", {"ids": _ids(ids)}))
+
     # The daemon
 
     def pause(self, flow: str | None = None) -> dict[str, Any]:
@@ -269,6 +299,15 @@ class Client:
                     hint="buttermilkctl list --all shows whether it was",
                 ) from unanswered
             time.sleep(delays.pop(0))
+
+
+def _ids(ids: Iterable[str]) -> list[str]:
+    """Raises InvalidRequestError where one string would be taken for the ids of its letters."""
+    if isinstance(ids, str):
+        raise InvalidRequestError(
+            "cannot tell which dead letters are meant: ids must be a list, not one string"
+        )
+    return list(ids)
 
 
 def _path(item_id: str) -> str:

@@ -10,7 +10,15 @@ from aiohttp import web
 from buttermilkd.batches import Caller
 from buttermilkd.control.idempotency import answered, kept, request_key
 from buttermilkd.control.jobs import tell_suspensions
-from buttermilkd.control.services import Call, Services, chunks_of, parse, read_bytes
+from buttermilkd.control.services import (
+    LARGEST_PAGE,
+    PAGE,
+    Call,
+    Services,
+    chunks_of,
+    parse,
+    read_bytes,
+)
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.ledger import queries
 from buttermilkd.ledger.batches import Answer
@@ -18,8 +26,6 @@ from buttermilkd.ledger.queries import BatchFilter, JobPage
 from buttermilkd.messages import NDJSON, BatchView, CreateBatch, CreatedView
 from buttermilkd.waiting import waiting_for
 
-PAGE = 100
-LARGEST_PAGE = 1000
 LONGEST_WAIT = 60
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from buttermilkd.control import batches, daemon, idleness, jobs
+from buttermilkd.control import batches, daemon, dead, idleness, jobs
 from buttermilkd.control.access import Access
 from buttermilkd.control.services import Call, Services
 
@@ -45,4 +45,8 @@ ROUTES = (
     Route("POST", "/v1/jobs/{job}/cancel", Access.CHANGE, jobs.cancel),
     Route("POST", "/v1/jobs/{job}/retry", Access.CHANGE, jobs.retry),
     Route("GET", "/v1/jobs/{job}/log", Access.READ, jobs.log),
+    Route("GET", "/v1/dead", Access.READ, dead.listing),
+    Route("POST", "/v1/dead/requeue", Access.CHANGE, dead.requeue),
+    Route("POST", "/v1/dead/drop", Access.CHANGE, dead.drop),
+    Route("GET", "/v1/dead/{letter}", Access.READ, dead.one),
 )

@@ -27,6 +27,7 @@ from tests.integration.stand_in import (
     HangUp,
     StandIn,
     batch,
+    dead_job,
     ended_batch,
     job,
     problem,
@@ -139,6 +140,10 @@ def test_every_call_asks_its_route(daemon: StandIn, client: Client) -> None:
     daemon.on("GET /v1/info", {"api": 1, "min_api": 1, "version": "x"})
     daemon.on("GET /v1/idle", {"idle": True})
     daemon.on("GET /v1/resolve", {"matches": [BATCH]})
+    daemon.on("GET /v1/dead", {"dead": [], "next": None})
+    daemon.on(f"GET /v1/dead/{BATCH}.7", dead_job())
+    daemon.on("POST /v1/dead/requeue", {"outcomes": []})
+    daemon.on("POST /v1/dead/drop", {"outcomes": []})
 
     assert client.batches(flow="f", include_ended=True, cursor="b")["next"] == "c"
     assert client.jobs(BATCH, status="failed", limit=5)["jobs"][0]["attempt"] == 4
@@ -151,6 +156,10 @@ def test_every_call_asks_its_route(daemon: StandIn, client: Client) -> None:
     assert client.idle()["idle"]
     assert client.resolve("ba") == [BATCH]
     assert client.get("/v1/resolve", {"prefix": "é &"}) == {"matches": [BATCH]}
+    assert client.dead(flow="f", limit=5, cursor="c")["dead"] == []
+    assert client.dead_letter(f"{BATCH}.7")["attempt"] == 4
+    assert client.requeue_dead([f"{BATCH}.7", "message-1"]) == {"outcomes": []}
+    assert client.drop_dead(iter(["message-1"])) == {"outcomes": []}
 
     asked = [(request.query, request.body) for request in daemon.requests]
     assert asked == [
@@ -165,7 +174,18 @@ def test_every_call_asks_its_route(daemon: StandIn, client: Client) -> None:
         ({}, b""),
         ({"prefix": "ba"}, b""),
         ({"prefix": "é &"}, b""),
+        ({"flow": "f", "limit": "5", "cursor": "c"}, b""),
+        ({}, b""),
+        ({}, b'{"ids": ["batch-1a2b3c4d.7", "message-1"]}'),
+        ({}, b'{"ids": ["message-1"]}'),
     ]
+
+
+def test_one_id_is_not_taken_for_the_ids_of_its_letters(daemon: StandIn, client: Client) -> None:
+    for act in (client.requeue_dead, client.drop_dead):
+        with pytest.raises(InvalidRequestError, match="ids must be a list"):
+            act("b.1")
+    assert daemon.requests == []
 
 
 def test_an_id_cannot_leave_its_place_in_the_path(daemon: StandIn, client: Client) -> None:
