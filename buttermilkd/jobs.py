@@ -239,6 +239,8 @@ class BatchSpec:
     error_policy: str = "continue"
     duplicates: int = 0
     """Record ids that were given more than once, and dropped."""
+    queue: str = "local"
+    """Where its jobs wait: ``local`` or ``pubsub``."""
 
     @property
     def total(self) -> int:

@@ -14,7 +14,8 @@ from buttermilkd import plurals
 from buttermilkd.errors import ConflictError, NotFoundError
 from buttermilkd.jobs import TRANSITIONS, BatchSpec, Event, Status
 from buttermilkd.ledger import events
-from buttermilkd.ledger.claims import close_finished, count
+from buttermilkd.ledger.claims import FROM_THE_FIRST, close_finished, count
+from buttermilkd.ledger.teller import Teller
 
 PORTION = 10_000
 """Jobs written in one go."""
@@ -50,14 +51,12 @@ def stage(connection: sqlite3.Connection, spec: BatchSpec, now: float) -> Staged
             f"cannot create {spec.batch_id}: a batch with this id exists",
             hint="leave the id out, or take another",
         )
-    row = connection.execute(
-        "SELECT first_job + total AS next FROM batches ORDER BY key DESC LIMIT 1"
-    ).fetchone()
-    first_job = row["next"] if row else 1
+    first_job = next_first_job(connection)
     cursor = connection.execute(
         """INSERT INTO batches (batch_id, flow, flow_version, variants, records, duplicates, seed, priority,
-                                concurrency, error_policy, owner_uid, first_job, next_job, total, pending, created_at)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                concurrency, error_policy, owner_uid, queue,
+                                first_job, next_job, span, total, pending, created_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             *(
                 spec.batch_id,
@@ -66,10 +65,18 @@ def stage(connection: sqlite3.Connection, spec: BatchSpec, now: float) -> Staged
                 json.dumps(list(spec.variants)),
             ),
             *(spec.records, spec.duplicates, spec.seed, spec.priority, spec.concurrency, spec.error_policy),
-            *(spec.owner_uid, first_job, first_job, spec.total, spec.total, now),
+            *(spec.owner_uid, spec.queue, first_job, first_job, spec.total, spec.total, spec.total, now),
         ),
     )
     return Staged(cursor.lastrowid or 0, first_job)
+
+
+def next_first_job(connection: sqlite3.Connection) -> int:
+    """The first id that no batch's jobs have or may get."""
+    row = connection.execute(
+        "SELECT first_job + span AS next FROM batches ORDER BY key DESC LIMIT 1"
+    ).fetchone()
+    return int(row["next"]) if row else 1
 
 
 def fill(
@@ -134,7 +141,9 @@ def staged(connection: sqlite3.Connection) -> list[Staged]:
     return [Staged(row["key"], row["first_job"]) for row in rows]
 
 
-def begin_cancel(connection: sqlite3.Connection, batch_id: str, now: float) -> tuple[int, int]:
+def begin_cancel(
+    connection: sqlite3.Connection, batch_id: str, teller: Teller, now: float
+) -> tuple[int, int]:
     """From this commit on nothing of the batch is taken; its key, and how many of its jobs have ended already.
 
     Raises:
@@ -152,11 +161,13 @@ def begin_cancel(connection: sqlite3.Connection, batch_id: str, now: float) -> t
             f"({row['completed']:,} completed, {row['failed']:,} failed, {row['cancelled']:,} cancelled)"
         )
     changed = connection.execute(
-        "UPDATE batches SET phase = 'stopping', cancelled_at = ? WHERE key = ? AND cancelled_at IS NULL",
+        f"""UPDATE batches SET phase = 'stopping', cancelled_at = ?, next_job = {FROM_THE_FIRST}
+        WHERE key = ? AND cancelled_at IS NULL""",
         (now, row["key"]),
     ).rowcount
     if changed:
         events.record(connection, now, "batch.cancelled", "cancelled by its users", batch_id)
+        teller.tell_batch(connection, row["key"], "cancelled", now)
     ended: int = row["completed"] + row["failed"] + row["cancelled"]
     return row["key"], ended
 
@@ -167,25 +178,42 @@ _CANCEL = "UPDATE jobs SET status = 'cancelled', due = NULL, ended_at = :now, er
 _CANCEL_DUE = f"""{_CANCEL} WHERE id IN
     (SELECT id FROM jobs WHERE batch = :batch AND due IS NOT NULL LIMIT :portion)"""
 _CANCEL_FRESH = f"{_CANCEL} WHERE id >= :next AND id < :end AND status = 'pending'"
+_FRESH = (
+    "SELECT id FROM jobs WHERE id >= :next AND id < :end AND status = 'pending' ORDER BY id LIMIT :portion"
+)
 
 
 def cancel_portion(connection: sqlite3.Connection, batch: int, now: float) -> tuple[int, bool]:
     """Cancel up to ``PORTION`` waiting jobs of a stopping batch; how many, and whether any may be left."""
     row = connection.execute(
-        "SELECT next_job, first_job + total AS end, cancelled_at FROM batches WHERE key = ?", (batch,)
+        "SELECT next_job, first_job, span, total, origin, cancelled_at FROM batches WHERE key = ?", (batch,)
     ).fetchone()
     why = _FAILED if row["cancelled_at"] is None else _CANCELLED
-    chosen = {"now": now, "why": why, "batch": batch, "portion": PORTION, "next": row["next_job"]}
+    end = row["first_job"] + row["span"]
+    chosen = {"now": now, "why": why, "batch": batch, "portion": PORTION, "next": row["next_job"], "end": end}
     changed = connection.execute(_CANCEL_DUE, chosen).rowcount
     left = changed == PORTION
     if not left:
-        stop = min(row["next_job"] + PORTION, row["end"])
-        changed += connection.execute(_CANCEL_FRESH, chosen | {"end": stop}).rowcount
+        if row["origin"]:
+            _write_down(connection, batch, row)
+        ids = connection.execute(_FRESH, chosen).fetchall()
+        left = len(ids) == PORTION
+        stop = ids[-1]["id"] + 1 if left else end
+        if ids:
+            changed += connection.execute(_CANCEL_FRESH, chosen | {"end": stop}).rowcount
         connection.execute("UPDATE batches SET next_job = ? WHERE key = ?", (stop, batch))
-        left = stop < row["end"]
     count(connection, batch, Status.PENDING, TRANSITIONS[Event.CANCEL][1], changed)
     close_finished(connection, [batch], now)
     return changed, left
+
+
+def _write_down(connection: sqlite3.Connection, batch: int, row: sqlite3.Row) -> None:
+    """Those of the next jobs of another host's batch that nobody has told of: they are counted as waiting."""
+    start, end = row["next_job"], row["first_job"] + row["total"]
+    connection.executemany(
+        "INSERT OR IGNORE INTO jobs (id, batch, record_id, variant) VALUES (?, ?, '', 0)",
+        ((job, batch) for job in range(start, min(start + PORTION, end))),
+    )
 
 
 def stopping(connection: sqlite3.Connection, *, cancelled: bool) -> list[int]:
@@ -195,21 +223,31 @@ def stopping(connection: sqlite3.Connection, *, cancelled: bool) -> list[int]:
     return [row["key"] for row in rows]
 
 
-def cancel_job(connection: sqlite3.Connection, job: int, batch: int, now: float) -> bool:
-    """Cancel one waiting job; whether it was still waiting."""
-    changed = connection.execute(
-        """UPDATE jobs SET status = 'cancelled', due = NULL, ended_at = ?, error = 'cancelled'
-           WHERE id = ? AND status = 'pending'""",
+def cancel_job(connection: sqlite3.Connection, job: int, batch: int, teller: Teller, now: float) -> bool:
+    """Cancel one job that waits, or runs on another host, which is told; whether there was one."""
+    row = connection.execute(
+        "SELECT status FROM jobs WHERE id = ? AND (status = 'pending' OR status = 'running' AND host IS NOT NULL)",
+        (job,),
+    ).fetchone()
+    if row is None:
+        return False
+    connection.execute(
+        "UPDATE jobs SET status = 'cancelled', due = NULL, ended_at = ?, error = 'cancelled' WHERE id = ?",
         (now, job),
-    ).rowcount
-    if changed:
-        count(connection, batch, Status.PENDING, Status.CANCELLED, 1)
-        close_finished(connection, [batch], now)
-    return changed == 1
+    )
+    count(connection, batch, Status(row["status"]), Status.CANCELLED, 1)
+    close_finished(connection, [batch], now)
+    teller.tell_jobs(connection, batch, [job], now)
+    return True
 
 
 def requeue(
-    connection: sqlite3.Connection, batch: int, jobs: range, statuses: Sequence[Status], now: float
+    connection: sqlite3.Connection,
+    batch: int,
+    jobs: range,
+    statuses: Sequence[Status],
+    teller: Teller,
+    now: float,
 ) -> tuple[int, range]:
     """Make up to ``PORTION`` ended jobs among these ids pending again, with all of their attempts.
 
@@ -233,18 +271,21 @@ def requeue(
         return 0, range(0)
     connection.executemany(
         """UPDATE jobs SET status = 'pending', due = 0, attempt = 0, deferrals = 0, interruptions = 0,
-                           disturbances = 0,
+                           disturbances = 0, dropped_at = NULL,
                            started_at = NULL, ended_at = NULL, error = NULL, cause = NULL WHERE id = ?""",
         [(row["id"],) for row in rows],
     )
     connection.executemany("DELETE FROM logs WHERE job = ?", [(row["id"],) for row in rows])
     for status in statuses:
         count(connection, batch, status, Status.PENDING, sum(row["status"] == status for row in rows))
-    _reopen(connection, batch, now)
+    _reopen(connection, batch, teller, now)
+    ids = [row["id"] for row in rows]
+    teller.ask_for(connection, batch, ids, now)
+    teller.tell_jobs(connection, batch, ids, now)
     return len(rows), range(rows[-1]["id"] + 1, jobs.stop)
 
 
-def _reopen(connection: sqlite3.Connection, batch: int, now: float) -> None:
+def _reopen(connection: sqlite3.Connection, batch: int, teller: Teller, now: float) -> None:
     reopened = connection.execute(
         """UPDATE batches SET phase = 'open', ended_at = NULL, cancelled_at = NULL
            WHERE key = ? AND phase = 'ended' RETURNING batch_id""",
@@ -252,6 +293,7 @@ def _reopen(connection: sqlite3.Connection, batch: int, now: float) -> None:
     ).fetchone()
     if reopened is not None:
         events.record(connection, now, "batch.reopened", "jobs were requeued", reopened["batch_id"])
+        teller.tell_batch(connection, batch, "reopened", now)
 
 
 def hold(connection: sqlite3.Connection, flow: str, uid: int, now: float) -> None:

@@ -19,6 +19,7 @@ from buttermilkd.jobs import (
     job_id,
 )
 from buttermilkd.ledger import events
+from buttermilkd.sharing import Lease, Settled
 
 _FIELDS = "id, record_id, variant, attempt, deferrals, disturbances"
 _TAKE = f"""
@@ -35,25 +36,8 @@ _TAKE_FRESH = _TAKE.format(
 )
 _OPEN = """
     SELECT key, batch_id, flow, variants, first_job, next_job, total, running, concurrency, started_at
-    FROM batches WHERE phase = 'open' AND pending > 0 ORDER BY priority DESC, key
+    FROM batches WHERE phase = 'open' AND queue = 'local' AND pending > 0 ORDER BY priority DESC, key
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """What ``Taken.lease`` is for a job of the ledger."""
-
-    id: int
-    batch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What else a settlement brought about, by batch id."""
-
-    ended: list[str]
-    stopping: bool
-    """Some batch is being stopped and has jobs left that wait: see ``batches.cancel_portion``."""
 
 
 def take(
@@ -148,19 +132,21 @@ _SETTLE = {
 def settle(connection: sqlite3.Connection, settlements: Iterable[Settlement], now: float) -> Settled:
     """Record what became of taken jobs. What has ended already, or was taken anew since, is left as it is."""
     groups: dict[tuple[int, Event], list[_End]] = {}
+    changed: list[Settlement] = []
     for settlement in settlements:
         end = _End.of(settlement, now)
         groups.setdefault((end.lease.batch, end.event), []).append(end)
     for (batch, event), group in groups.items():
         recorded = [end for end in group if connection.execute(_SETTLE[event], end.columns).rowcount]
         if recorded:
+            changed += [end.settlement for end in recorded]
             _keep_remains(connection, recorded, now)
             count(connection, batch, Status.RUNNING, TRANSITIONS[event][1], len(recorded))
         if event is Event.FAIL and recorded:
             stop_if_asked(connection, batch)
     ended = close_finished(connection, {batch for batch, _ in groups}, now)
     stopping = connection.execute("SELECT 1 FROM batches WHERE phase = 'stopping' AND pending > 0 LIMIT 1")
-    return Settled(ended, stopping.fetchone() is not None)
+    return Settled(ended, stopping.fetchone() is not None, changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +158,7 @@ class _End:
     event: Event
     outcome: Outcome
     columns: dict[str, Any]
+    settlement: Settlement
 
     @classmethod
     def of(cls, settlement: Settlement, now: float) -> Self:
@@ -188,7 +175,7 @@ class _End:
             "due": now + settlement.delay,
             "deferred": outcome.ending is Ending.DEFERRED,
         }
-        return cls(job, lease, settlement.event, outcome, columns)
+        return cls(job, lease, settlement.event, outcome, columns, settlement)
 
 
 def _storable(text: str | None) -> str | None:
@@ -230,10 +217,15 @@ def count(connection: sqlite3.Connection, batch: int, source: Status, target: St
     )
 
 
+FROM_THE_FIRST = "CASE queue WHEN 'pubsub' THEN first_job ELSE next_job END"
+"""Where waiting jobs of a batch begin: of one that is shared, any may wait, whatever has been taken."""
+
+
 def stop_if_asked(connection: sqlite3.Connection, batch: int) -> None:
     """A failed job ends a batch whose error policy says so: nothing more of it is taken from now on."""
     connection.execute(
-        "UPDATE batches SET phase = 'stopping' WHERE key = ? AND error_policy = 'stop' AND phase = 'open'",
+        f"""UPDATE batches SET phase = 'stopping', next_job = {FROM_THE_FIRST}
+            WHERE key = ? AND error_policy = 'stop' AND phase = 'open'""",
         (batch,),
     )
 

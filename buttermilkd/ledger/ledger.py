@@ -12,10 +12,13 @@ from typing import Self, TypeVar
 from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
-from buttermilkd.ledger import batches, claims, events, history, queries, recovery
+from buttermilkd.ledger import batches, claims, dead, events, history, outbox, queries, recovery
 from buttermilkd.ledger.reader import Reader
 from buttermilkd.ledger.schema import configure, migrate
+from buttermilkd.ledger.teller import Teller
 from buttermilkd.ledger.writer import Writer, storage_error
+from buttermilkd.messages import DeadLettersView, DeadMessage
+from buttermilkd.sharing import Settled
 
 T = TypeVar("T")
 
@@ -30,8 +33,9 @@ class Ledger:
     What changes something returns after it is durable, and may raise StorageError: then nothing was changed.
     """
 
-    def __init__(self, writer: Writer, reader: Reader, clock: Clock) -> None:
+    def __init__(self, writer: Writer, reader: Reader, clock: Clock, host: str) -> None:
         self._writer = writer
+        self.teller = Teller(host)
         self._reader = reader
         self._clock = clock
         self._holds: frozenset[str] = frozenset()
@@ -41,10 +45,14 @@ class Ledger:
         """Rings when a failure has stopped a batch: ``finish_stops`` is wanted."""
         self.changes = Bell()
         """Rings when a batch began, ended, or changed otherwise than by its jobs."""
+        self.posted = Bell()
+        """Rings when there may be more to tell other hosts, where they share a queue with this one."""
 
     @classmethod
-    async def open(cls, folder: Path, clock: Clock, stack: AsyncExitStack) -> Self:
+    async def open(cls, folder: Path, clock: Clock, stack: AsyncExitStack, host: str = "localhost") -> Self:
         """Open the ledger in this folder, made or migrated where needed; ``stack`` closes it.
+
+        ``host`` names this one for others that share a queue with it.
 
         Raises:
             StorageError: it cannot be read or written, is damaged, or comes from a newer version.
@@ -56,7 +64,7 @@ class Ledger:
         stack.push_async_callback(writer.close)
         reader = Reader(path)
         stack.push_async_callback(reader.close)
-        ledger = cls(writer, reader, clock)
+        ledger = cls(writer, reader, clock, host)
         ledger._holds = frozenset(await writer.call(batches.holds))
         return ledger
 
@@ -64,13 +72,20 @@ class Ledger:
         """Ask one of ``queries``. Raises what it raises, and StorageError."""
         return await self._reader.query(operation)
 
+    def write(self, operation: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        """Have the writer do this, in a commit that the answer waits for. It is done even if nobody waits."""
+        return self._writer.call(operation)
+
     async def recover(self, most_interruptions: int) -> recovery.Recovered:
         """Put right what a daemon's sudden death left: call it before anything is taken."""
         for left in await self._writer.call(batches.staged):
             await self._discard(left)
         now = self._clock.now()
-        recovered = await self._writer.call(lambda db: recovery.recover(db, most_interruptions, now))
+        recovered = await self._writer.call(
+            lambda db: recovery.recover(db, most_interruptions, self.teller, now)
+        )
         await self.finish_stops(cancelled=True)
+        await self._writer.call(outbox.begin_again)
         return recovered
 
     # Batches
@@ -97,6 +112,7 @@ class Ledger:
             raise
         self.work.ring()
         self.changes.ring()
+        self.posted.ring()
 
     async def _finish(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Wait for the operation even when cancelled, so that what is undone afterwards is known."""
@@ -124,7 +140,9 @@ class Ledger:
             NotFoundError, ConflictError: there is none, or it has ended.
         """
         now = self._clock.now()
-        return await self._writer.call(lambda db: batches.begin_cancel(db, batch_id, now))
+        begun = await self._writer.call(lambda db: batches.begin_cancel(db, batch_id, self.teller, now))
+        self.posted.ring()
+        return begun
 
     async def finish_cancel(self, batch: int) -> int:
         """Cancel the waiting jobs of a batch that is being stopped; how many."""
@@ -146,8 +164,11 @@ class Ledger:
         """Cancel one waiting job; whether it was still waiting. Raises NotFoundError."""
         row = await self.query(lambda db: queries.job_row(db, job_id))
         now = self._clock.now()
-        cancelled = await self._writer.call(lambda db: batches.cancel_job(db, row["id"], row["batch"], now))
+        cancelled = await self._writer.call(
+            lambda db: batches.cancel_job(db, row["id"], row["batch"], self.teller, now)
+        )
         self.changes.ring()
+        self.posted.ring()
         return cancelled
 
     async def job_status(self, job_id: str) -> Status:
@@ -162,7 +183,7 @@ class Ledger:
             NotFoundError, ConflictError: there is none, or it is being cancelled.
         """
         row = await self.query(lambda db: queries.batch_row(db, batch_id))
-        jobs = range(row["first_job"], row["first_job"] + row["total"])
+        jobs = range(row["first_job"], row["first_job"] + row["span"])
         return await self._requeue(row["key"], jobs, statuses)
 
     async def requeue_job(self, job_id: str, statuses: Sequence[Status]) -> int:
@@ -175,12 +196,13 @@ class Ledger:
         while jobs:
             left = jobs
             count, jobs = await self._writer.call(
-                lambda db: batches.requeue(db, batch, left, statuses, self._clock.now())  # noqa: B023
+                lambda db: batches.requeue(db, batch, left, statuses, self.teller, self._clock.now())  # noqa: B023
             )
             requeued += count
         if requeued:
             self.work.ring()
             self.changes.ring()
+            self.posted.ring()
         return requeued
 
     # Jobs
@@ -209,13 +231,39 @@ class Ledger:
         """Give jobs back that were taken for somebody who no longer waits; does not wait for it either."""
         given_back = [Settlement(one, Event.GIVE_BACK, Outcome(Ending.GIVEN_BACK)) for one in taken]
         now = self._clock.now()
-        self._writer.call(lambda db: claims.settle(db, given_back, now)).add_done_callback(_report)
+        self._writer.call(lambda db: claims.settle(db, given_back, now)).add_done_callback(report_failure)
         self.work.ring()
 
     async def totals(self) -> tuple[int, int]:
         """Pending and running jobs of all batches."""
         by_flow = (await self.query(queries.totals)).values()
         return sum(pending for pending, _ in by_flow), sum(running for _, running in by_flow)
+
+    # Dead letters
+
+    async def bury(self, letter: DeadMessage) -> str:
+        """Keep a message that could not be read; its letter's id, the same one where it is delivered again."""
+        now = self._clock.now()
+        letter_id = await self._writer.call(lambda db: dead.bury(db, letter, now))
+        self.changes.ring()
+        return letter_id
+
+    async def dead(self, page: dead.DeadPage) -> DeadLettersView:
+        """A page of dead letters, jobs and messages, the newest first. Raises InvalidRequestError."""
+        return await self.query(lambda db: dead.letters(db, page))
+
+    async def drop(self, letter_ids: Sequence[str]) -> list[str]:
+        """Drop dead letters by their whole ids, in one commit; which of them there still were."""
+        now = self._clock.now()
+        dropped = await self._writer.call(lambda db: dead.drop(db, letter_ids, now))
+        self.changes.ring()
+        return dropped
+
+    async def republished(self, letter_id: str) -> None:
+        """Forget a message that has been published again."""
+        now = self._clock.now()
+        await self._writer.call(lambda db: dead.drop_messages(db, [letter_id], now, requeued=True))
+        self.changes.ring()
 
     # Holds, events, answers
 
@@ -256,7 +304,7 @@ class Ledger:
         await self._writer.call(lambda db: batches.keep_answer(db, answer, now))
 
 
-def _report(settled: asyncio.Future[claims.Settled]) -> None:
+def report_failure(settled: asyncio.Future[Settled]) -> None:
     if not settled.cancelled() and (error := settled.exception()) is not None:
         logger.error("cannot give jobs back, they stay taken until the next start: %s", error)
 

@@ -86,7 +86,7 @@ def job_row(connection: sqlite3.Connection, wanted: str) -> sqlite3.Row:
     if parts is not None:
         row = connection.execute(
             f"""{_JOBS} WHERE batches.batch_id = ? AND batches.phase <> 'staged'
-                AND jobs.id = batches.first_job + ? - 1 AND ? <= batches.total""",
+                AND jobs.id = batches.first_job + ? - 1 AND ? <= batches.span""",
             (parts[0], parts[1], parts[1]),
         ).fetchone()
     if row is None:
@@ -118,7 +118,7 @@ def _job_rows(connection: sqlite3.Connection, batch_id: str, page: JobPage) -> t
     first = row["first_job"]
     arguments = [
         first + page.after,
-        first + row["total"],
+        first + row["span"],
         *([page.status] if page.status else []),
         page.limit,
     ]
@@ -159,7 +159,7 @@ def logs(connection: sqlite3.Connection, batch_id: str, after: int, limit: int) 
         """SELECT job, text FROM logs JOIN jobs ON jobs.id = logs.job AND jobs.attempt = logs.attempt
            WHERE job >= ? AND job < ? AND status IN ('completed', 'failed', 'cancelled')
            ORDER BY job LIMIT ?""",
-        (first + after, first + row["total"], limit),
+        (first + after, first + row["span"], limit),
     )
     return [(found["job"] - first + 1, bytes(found["text"])) for found in rows]
 
@@ -179,7 +179,7 @@ def matches(connection: sqlite3.Connection, prefix: str, limit: int = 20) -> lis
     batch_part, dot, number = prefix.partition(".")
     end = batch_part + "\U0010ffff"
     rows = connection.execute(
-        """SELECT batch_id, total FROM batches WHERE batch_id >= ? AND batch_id < ? AND phase <> 'staged'
+        """SELECT batch_id, first_job, span FROM batches WHERE batch_id >= ? AND batch_id < ? AND phase <> 'staged'
            ORDER BY batch_id LIMIT ?""",
         (batch_part, end, limit),
     ).fetchall()
@@ -188,10 +188,15 @@ def matches(connection: sqlite3.Connection, prefix: str, limit: int = 20) -> lis
     exact = [row for row in rows if row["batch_id"] == batch_part] or rows
     if len(exact) != 1:
         return [f"{row['batch_id']}.{number}" for row in exact]
-    batch_id, total = exact[0]["batch_id"], exact[0]["total"]
-    if JOB_ID.fullmatch(f"{batch_id}.{number}") and int(number) <= total:
+    batch_id, first, span = exact[0]
+    if JOB_ID.fullmatch(f"{batch_id}.{number}") and int(number) <= span:
         return [f"{batch_id}.{number}"]
-    return [f"{batch_id}.{n}" for n in range(1, min(total, limit) + 1)] if not number else []
+    if number:
+        return []
+    ids = connection.execute(
+        "SELECT id FROM jobs WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (first, first + span, limit)
+    )
+    return [f"{batch_id}.{row['id'] - first + 1}" for row in ids]
 
 
 def resolve(connection: sqlite3.Connection, text: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from buttermilkd.jobs import Status, job_id
 from buttermilkd.ledger import events
 from buttermilkd.ledger.claims import close_finished, count, stop_if_asked
+from buttermilkd.ledger.teller import Teller
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +15,13 @@ class Recovered:
 
     interrupted: int
     failed: int
+    given_back: list[str]
+    """Messages, by their ack ids, that are to be given out again."""
+    dropped: list[str]
+    """Messages that are to be acknowledged."""
 
 
-def recover(connection: sqlite3.Connection, most: int, now: float) -> Recovered:
+def recover(connection: sqlite3.Connection, most: int, teller: Teller, now: float) -> Recovered:
     """Make the jobs pending again that a dead daemon had running; called before anything is taken.
 
     It costs them no attempt, but is counted: after ``most`` interruptions a job is taken for the
@@ -26,7 +31,8 @@ def recover(connection: sqlite3.Connection, most: int, now: float) -> Recovered:
     error = f"the daemon died {most + 1} times while this job was running (daemon.max_interruptions = {most})"
     rows = connection.execute(
         """SELECT jobs.id, jobs.batch, jobs.attempt, jobs.interruptions, batches.batch_id, batches.first_job
-           FROM jobs INDEXED BY jobs_running JOIN batches ON batches.key = jobs.batch WHERE jobs.status = 'running'"""
+           FROM jobs INDEXED BY jobs_running JOIN batches ON batches.key = jobs.batch
+           WHERE jobs.status = 'running' AND jobs.host IS NULL"""
     ).fetchall()
     failed = [row for row in rows if row["interruptions"] >= most]
     again = [row for row in rows if row["interruptions"] < most]
@@ -53,4 +59,16 @@ def recover(connection: sqlite3.Connection, most: int, now: float) -> Recovered:
         events.record(connection, now, "job.failed", error, row["batch_id"], job)
         stop_if_asked(connection, row["batch"])
     close_finished(connection, {row["batch"] for row in rows}, now)
-    return Recovered(len(again), len(failed))
+    for row in rows:
+        teller.tell_jobs(connection, row["batch"], [row["id"]], now)
+    return Recovered(len(again), len(failed), _leases(connection, again), _leases(connection, failed))
+
+
+def _leases(connection: sqlite3.Connection, jobs: list[sqlite3.Row]) -> list[str]:
+    """The messages that the dead daemon held for these jobs; it holds them no longer."""
+    found = []
+    for job in jobs:
+        row = connection.execute("DELETE FROM leases WHERE job = ? RETURNING ack_id", (job["id"],)).fetchone()
+        if row is not None:
+            found.append(row["ack_id"])
+    return found

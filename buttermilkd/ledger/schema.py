@@ -122,6 +122,54 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE idle_history ADD COLUMN written INTEGER NOT NULL DEFAULT 0;   -- number of the write that was the last
     CREATE INDEX idle_history_written ON idle_history (written);
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN dropped_at REAL;  -- since when a failed one is no longer listed as a dead letter
+    -- Only failed jobs are in it, so that taking and completing a job write nothing here.
+    CREATE INDEX jobs_dead ON jobs (ended_at, id, batch) WHERE status = 'failed' AND dropped_at IS NULL;
+
+    CREATE TABLE dead_letters (                   -- messages that could not be read
+        number        INTEGER PRIMARY KEY AUTOINCREMENT,
+        at            REAL NOT NULL,
+        message_id    TEXT NOT NULL UNIQUE,
+        reason        TEXT NOT NULL,
+        size          INTEGER NOT NULL,           -- bytes of data
+        data          BLOB NOT NULL,
+        attributes    TEXT NOT NULL,              -- JSON
+        published_at  REAL
+    );
+    CREATE INDEX dead_letters_at ON dead_letters (at);
+    CREATE INDEX dead_letters_size ON dead_letters (size);
+    """,
+    """
+    ALTER TABLE batches ADD COLUMN queue TEXT NOT NULL DEFAULT 'local';    -- where its jobs wait
+    ALTER TABLE batches ADD COLUMN origin TEXT;               -- host that created it; NULL: this one; '': not told yet
+    ALTER TABLE batches ADD COLUMN original_id TEXT;          -- as its creator writes it, where batch_id cannot be that
+    ALTER TABLE batches ADD COLUMN span INTEGER NOT NULL DEFAULT 0;        -- ids kept for its jobs, total or more
+    ALTER TABLE batches ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;    -- of the last event of the whole batch
+    ALTER TABLE batches ADD COLUMN announced INTEGER NOT NULL DEFAULT -1;  -- records told to other hosts; -1: not even it
+    ALTER TABLE batches ADD COLUMN published INTEGER NOT NULL DEFAULT 0;   -- jobs, from the first, handed to Pub/Sub
+    UPDATE batches SET span = total;
+
+    ALTER TABLE jobs ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;     -- how often it was published anew
+    ALTER TABLE jobs ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;       -- of the last change that is known
+    ALTER TABLE jobs ADD COLUMN own_flow TEXT;                -- where it is another one than its batch's
+    ALTER TABLE jobs ADD COLUMN heard_at REAL;                -- when a host last said that it runs there
+
+    CREATE TABLE leases (                         -- of messages whose jobs run here
+        job           INTEGER PRIMARY KEY,
+        ack_id        TEXT NOT NULL
+    );
+
+    CREATE TABLE outbox (                         -- messages that are to be published
+        number        INTEGER PRIMARY KEY AUTOINCREMENT,
+        topic         TEXT NOT NULL,              -- jobs or status
+        data          BLOB NOT NULL,
+        attributes    TEXT NOT NULL,              -- JSON
+        ack_id        TEXT                        -- of the message that is acknowledged once this one is published
+    );
+    CREATE INDEX outbox_topic ON outbox (topic, number);
+    CREATE INDEX batches_shared ON batches (key) WHERE queue = 'pubsub' AND origin IS NULL;
+    """,
 )
 """``PRAGMA user_version`` counts how many of these a ledger has had."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from buttermilkd.clock import iso
 from buttermilkd.jobs import Status, batch_status, job_id
-from buttermilkd.messages import BatchView, EventView, JobView, ResultView
+from buttermilkd.messages import BatchView, DeadLetterView, EventView, JobView, ResultView
 
 
 def _counts(row: sqlite3.Row) -> Mapping[Status, int]:
@@ -44,8 +44,15 @@ def batch_view(row: sqlite3.Row, now: float) -> BatchView:
         duplicates=row["duplicates"],
         flow_version=row["flow_version"],
         owner_uid=row["owner_uid"],
+        queue=row["queue"],
         parameters=_parameters(json.loads(row["variants"])),
     )
+
+
+def parameters_of(row: sqlite3.Row) -> Mapping[str, Any]:
+    """Of a job. Empty where another host has told of the job, and nobody yet of its batch."""
+    variants = json.loads(row["variants"])
+    return variants[row["variant"]] if row["variant"] < len(variants) else {}
 
 
 def _eta(row: sqlite3.Row, now: float) -> float | None:
@@ -63,9 +70,9 @@ def job_view(row: sqlite3.Row, host: str) -> JobView:
     return JobView(
         job_id=job_id(row["batch_id"], row["id"] - row["first_job"] + 1),
         batch_id=row["batch_id"],
-        flow=row["flow"],
+        flow=row["own_flow"] or row["flow"],
         record_id=row["record_id"],
-        parameters=json.loads(row["variants"])[row["variant"]],
+        parameters=parameters_of(row),
         status=row["status"],
         attempt=row["attempt"],
         interruptions=row["interruptions"],
@@ -87,7 +94,7 @@ def result_view(row: sqlite3.Row) -> ResultView:
     return ResultView(
         job_id=job_id(row["batch_id"], row["id"] - row["first_job"] + 1),
         record_id=row["record_id"],
-        parameters=json.loads(row["variants"])[row["variant"]],
+        parameters=parameters_of(row),
         status=row["status"],
         attempt=row["attempt"],
         result=None if row["result"] is None else json.loads(row["result"]),
@@ -105,4 +112,43 @@ def event_view(row: sqlite3.Row) -> EventView:
         batch_id=row["batch_id"],
         job_id=row["job_id"],
         message=row["message"],
+    )
+
+
+def dead_job_view(row: sqlite3.Row) -> DeadLetterView:
+    name = job_id(row["batch_id"], row["id"] - row["first_job"] + 1)
+    return DeadLetterView(
+        id=name,
+        kind="job",
+        at=iso(row["ended_at"]) or "",
+        reason=row["cause"] or row["error"] or "unknown",
+        batch_id=row["batch_id"],
+        job_id=name,
+        flow=row["flow"],
+        record_id=row["record_id"],
+        parameters=parameters_of(row),
+        attempt=row["attempt"],
+        error=row["error"],
+        message_id=None,
+        published_at=None,
+        size=None,
+    )
+
+
+def dead_message_view(row: sqlite3.Row) -> DeadLetterView:
+    return DeadLetterView(
+        id=f"message-{row['number']}",
+        kind="message",
+        at=iso(row["at"]) or "",
+        reason=row["reason"],
+        batch_id=None,
+        job_id=None,
+        flow=None,
+        record_id=None,
+        parameters=None,
+        attempt=None,
+        error=None,
+        message_id=row["message_id"],
+        published_at=iso(row["published_at"]),
+        size=row["size"],
     )

@@ -1,0 +1,194 @@
+"""The rows of batches and jobs of which messages tell: made when they are first heard of, counted when they change.
+
+For operations of the writer's thread; one ``Books`` serves one operation, and ``close`` ends it.
+"""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from buttermilkd.jobs import Status
+from buttermilkd.ledger import events
+from buttermilkd.ledger.batches import next_first_job
+from buttermilkd.ledger.claims import close_finished
+
+_JOB = "SELECT * FROM jobs WHERE id = ?"
+SPAN = 10**12
+"""Ids kept for the jobs of a batch that was not made here: their numbers may be any up to that."""
+
+
+@dataclass(slots=True)
+class Book:
+    """One batch, and how its counters change in this operation."""
+
+    row: sqlite3.Row
+    variants: list[Mapping[str, Any]]
+    moves: Counter[Status] = field(default_factory=Counter)
+    found: int = 0
+    """Jobs that were first heard of, in a batch of which nobody has told how many it has."""
+    touched: bool = False
+    variants_grew: bool = False
+
+    @property
+    def key(self) -> int:
+        return int(self.row["key"])
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Nobody has told as yet how many jobs it has, or what they are."""
+        return bool(self.row["origin"] == "")
+
+    def is_cancelled(self, batch_sequence: int) -> bool:
+        """Whether the batch was cancelled after ``batch_sequence``, which is what somebody knew who wrote of a job."""
+        return self.row["cancelled_at"] is not None and bool(batch_sequence < self.row["sequence"])
+
+    def running(self) -> int:
+        return int(self.row["running"]) + self.moves[Status.RUNNING]
+
+    def job_row(self, number: int) -> int:
+        return int(self.row["first_job"]) + number - 1
+
+    def variant(self, number: int, parameters: Mapping[str, Any] | None) -> int:
+        """Index of the job's variant; one that is new is added where the batch has no list of them yet."""
+        if not self.is_open_ended or parameters is None:
+            return (number - 1) % max(1, len(self.variants))
+        if parameters not in self.variants:
+            self.variants.append(dict(parameters))
+            self.variants_grew = True
+        return self.variants.index(parameters)
+
+
+class Books:
+    """Batches by their ids."""
+
+    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+        self._connection = connection
+        self._now = now
+        self._books: dict[str, Book] = {}
+
+    def find(self, batch_id: str) -> Book | None:
+        """The batch, where it is known."""
+        book = self._books.get(batch_id)
+        if book is None:
+            row = self._connection.execute("SELECT * FROM batches WHERE batch_id = ?", (batch_id,)).fetchone()
+            if row is None:
+                return None
+            book = self._books[batch_id] = Book(row, json.loads(row["variants"]))
+        return book
+
+    def batch(
+        self,
+        batch_id: str,
+        flow: str,
+        *,
+        original_id: str | None = None,
+        created_at: float | None = None,
+        priority: int = 0,
+        concurrency: int | None = None,
+    ) -> Book:
+        """The batch; where nobody has told of it yet, one without an end."""
+        book = self.find(batch_id)
+        if book is None:
+            created = self._now if created_at is None else created_at
+            book = self._open(batch_id, flow, original_id, (created, priority, concurrency))
+        return book
+
+    def _open(
+        self, batch_id: str, flow: str, original_id: str | None, particulars: tuple[float, int, int | None]
+    ) -> Book:
+        first = next_first_job(self._connection)
+        self._connection.execute(
+            """INSERT INTO batches (batch_id, flow, first_job, next_job, span, created_at, priority, concurrency,
+                                    original_id, flow_version, variants, records, duplicates, error_policy, owner_uid,
+                                    total, pending, phase, queue, origin)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', '[]', 0, 0, 'continue', 0, 0, 0, 'open', 'pubsub', '')""",
+            (batch_id, flow, first, first, SPAN, *particulars, original_id),
+        )
+        row = self._connection.execute("SELECT * FROM batches WHERE batch_id = ?", (batch_id,)).fetchone()
+        book = self._books[batch_id] = Book(row, [])
+        return book
+
+    def job(
+        self, book: Book, number: int, record_id: str, parameters: Mapping[str, Any] | None
+    ) -> sqlite3.Row | None:
+        """The job; made where it was not heard of before.
+
+        None where the batch has no such job, or another record under that number: two batches have one id then, or
+        two of the original's jobs one hash.
+        """
+        if number > (book.row["span"] if book.is_open_ended else book.row["total"]):
+            return None
+        job = book.job_row(number)
+        row: sqlite3.Row | None = self._connection.execute(_JOB, (job,)).fetchone()
+        if row is not None and (row["record_id"] or not record_id):
+            return row if not record_id or row["record_id"] == record_id else None
+        if row is None:
+            self.add(book, number, record_id, parameters)
+        else:
+            self._connection.execute("UPDATE jobs SET record_id = ? WHERE id = ?", (record_id, job))
+        written: sqlite3.Row = self._connection.execute(_JOB, (job,)).fetchone()
+        return written
+
+    def add(self, book: Book, number: int, record_id: str, parameters: Mapping[str, Any] | None) -> None:
+        """Write down a job that was not heard of before: it waits, unless its batch was cancelled."""
+        book.touched = True
+        # Jobs of a batch with a known number were counted, and are cancelled, with all others of it.
+        cancelled_at = book.row["cancelled_at"] if book.is_open_ended else None
+        status = Status.PENDING if cancelled_at is None else Status.CANCELLED
+        self._connection.execute(
+            """INSERT OR IGNORE INTO jobs (id, batch, record_id, variant, status, ended_at)
+               VALUES (?, ?, ?, ?, ?, ?)""",
+            (
+                *(book.job_row(number), book.key, record_id, book.variant(number, parameters)),
+                *(status, cancelled_at),
+            ),
+        )
+        if book.is_open_ended:
+            book.found += 1
+            book.moves[status] += 1
+
+    def move(self, book: Book, source: Status, target: Status) -> None:
+        """A job of the batch has changed its status."""
+        book.touched = True
+        book.moves[source] -= 1
+        book.moves[target] += 1
+
+    def close(self) -> list[str]:
+        """Write the counters; end the batches that have nothing left to run, and return their ids."""
+        for batch_id, book in self._books.items():
+            if not book.touched:
+                continue
+            counts = ", ".join(f"{status} = {status} + :{status}" for status in Status)
+            moves = {status.value: book.moves[status] for status in Status}
+            self._connection.execute(
+                f"UPDATE batches SET total = total + :found, {counts} WHERE key = :key",
+                {"found": book.found, "key": book.key, **moves},
+            )
+            if book.variants_grew:
+                self._connection.execute(
+                    "UPDATE batches SET variants = ? WHERE key = ?", (json.dumps(book.variants), book.key)
+                )
+            self._keep_times(book, batch_id)
+        keys = [book.key for book in self._books.values() if book.touched]
+        self._books.clear()
+        return close_finished(self._connection, keys, self._now)
+
+    def forget(self) -> None:
+        """Read rows anew: one was changed otherwise."""
+        self._books.clear()
+
+    def _keep_times(self, book: Book, batch_id: str) -> None:
+        if book.moves[Status.RUNNING] > 0 or any(book.moves[end] > 0 for end in Status if end.ended):
+            self._connection.execute(
+                "UPDATE batches SET started_at = coalesce(started_at, ?) WHERE key = ?", (self._now, book.key)
+            )
+        reopened = self._connection.execute(
+            """UPDATE batches SET phase = 'open', ended_at = NULL
+               WHERE key = ? AND phase = 'ended' AND pending + running > 0 RETURNING key""",
+            (book.key,),
+        ).fetchone()
+        if reopened is not None:
+            events.record(self._connection, self._now, "batch.reopened", "there are jobs again", batch_id)
