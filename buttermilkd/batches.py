@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Protocol
 
-from buttermilkd.errors import ConflictError, InvalidRequestError, MisconfiguredError, NotFoundError
+from buttermilkd.errors import (
+    ButtermilkError,
+    ConflictError,
+    InvalidRequestError,
+    MisconfiguredError,
+    NotFoundError,
+)
 from buttermilkd.jobs import (
     MAX_RECORD_ID,
     TRANSITIONS,
@@ -23,11 +29,12 @@ from buttermilkd.jobs import (
     new_batch_id,
     transition,
 )
-from buttermilkd.ledger import Ledger
+from buttermilkd.ledger import Ledger, queries
 from buttermilkd.ledger.batches import Answer
 from buttermilkd.messages import CreateBatch, CreatedView, ReceiptView, RetriedView
 from buttermilkd.plurals import count
 from buttermilkd.records import FlowSource, from_flow, unique
+from buttermilkd.sharing import Merged, check_publishable
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +91,14 @@ class Batches:
         check: Callable[[str], Awaitable[str | None]],
         ledger: Ledger,
         dispatcher: Dispatcher,
+        queue: str,
     ) -> None:
+        """``queue`` is where jobs wait: ``local`` or ``pubsub``."""
         self._flows = flows
         self._check = check
         self._ledger = ledger
         self._dispatcher = dispatcher
+        self._queue = queue
         self._writing = asyncio.Lock()
 
     # Create
@@ -131,7 +141,10 @@ class Batches:
             concurrency=request.concurrency,
             error_policy=request.error_policy,
             duplicates=duplicates,
+            queue=self._queue,
         )
+        if self._queue == "pubsub":
+            check_publishable(spec)
         created = _created(spec, dry_run=request.dry_run)
         if not request.dry_run:
             # One at a time: a batch's jobs are one contiguous range of the ledger's table.
@@ -167,14 +180,41 @@ class Batches:
         self._dispatcher.refuse(batch_id)
         try:
             key, ended = await self._ledger.begin_cancel(batch_id)
-            async with asyncio.TaskGroup() as tasks:
-                dropping = tasks.create_task(self._ledger.finish_cancel(key))
-                running = self._dispatcher.running_ids.get(batch_id, [])
-                stopping = tasks.create_task(self._dispatcher.stop(running, now=now))
+            dropped, outcomes = await self._end_all(key, batch_id, now=now)
         finally:
             self._dispatcher.accept(batch_id)
         logger.info("cancelled %s", batch_id)
-        return _receipt(batch_id, dropping.result(), stopping.result(), ended)
+        return _receipt(batch_id, dropped, outcomes, ended)
+
+    async def _end_all(self, key: int, batch_id: str, *, now: bool) -> tuple[int, list[Outcome]]:
+        """Cancel what waits and what runs of a batch that is being stopped; how many waited, and how the others ended."""
+        async with asyncio.TaskGroup() as tasks:
+            dropping = tasks.create_task(self._ledger.finish_cancel(key))
+            running = self._dispatcher.running_ids.get(batch_id, [])
+            stopping = tasks.create_task(self._dispatcher.stop(running, now=now))
+        return dropping.result(), stopping.result()
+
+    async def follow(self, merged: Merged) -> None:
+        """Do here what was done on another host: end the jobs of cancelled batches, and those that ended elsewhere."""
+        try:
+            for batch_id in merged.cancelled:
+                await self._follow_cancel(batch_id)
+            for job_id in merged.superseded:
+                logger.info("%s has gone on elsewhere: stopping it here", job_id)
+            await self._dispatcher.stop(merged.superseded)
+        except ButtermilkError as error:
+            logger.error("cannot do here what was done on another host: %s", error)  # noqa: TRY400
+
+    async def _follow_cancel(self, batch_id: str) -> None:
+        self._dispatcher.refuse(batch_id)
+        try:
+            key = (await self._ledger.query(lambda db: queries.batch_row(db, batch_id)))["key"]
+            dropped, outcomes = await self._end_all(key, batch_id, now=False)
+        finally:
+            self._dispatcher.accept(batch_id)
+        logger.info(
+            "%s was cancelled on another host: %d dropped, %d stopped", batch_id, dropped, len(outcomes)
+        )
 
     async def cancel_job(self, job_id: str, *, now: bool) -> ReceiptView:
         """Cancel one job, waiting or running.

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from buttermilkd.bell import Bell, first_of
@@ -95,6 +96,8 @@ class Dispatcher:
         while True:
             seen = self._news.ring_count
             limit, rooms = self._room(), self._runner.rooms()
+            if not self._may_begin:
+                self._queue.recall()
             if limit <= 0 or not rooms:
                 await self._news.heard(seen)
             elif not await self._take(rooms, limit):
@@ -107,11 +110,15 @@ class Dispatcher:
         their order, so no job begins before the end of the one whose place it takes is durable: a
         crash repeats no more jobs than may run at once.
         """
-        if not self._gate.is_open or self.draining or self.trouble is not None:
+        if not self._may_begin:
             return 0
         room = self._runner.room() - len(self._ended)
         allowance = self._gate.allowance()
         return room if allowance is None else min(room, allowance - len(self._running))
+
+    @property
+    def _may_begin(self) -> bool:
+        return self._gate.is_open and not self.draining and self.trouble is None
 
     async def _take(self, rooms: Mapping[str, int], limit: int) -> bool:
         """Take and begin; whether it is worth to ask again at once."""
@@ -131,27 +138,31 @@ class Dispatcher:
             job = one.job
             self._running[job.job_id] = one
             if self._is_refused(job):
-                self._end(job, Outcome(Ending.CANCELLED, error="cancelled before it began"))
+                self._end(one, Outcome(Ending.CANCELLED, error="cancelled before it began"))
             elif not self._gate.is_open or self.draining:
-                self._end(job, Outcome(Ending.GIVEN_BACK))
+                self._end(one, Outcome(Ending.GIVEN_BACK))
             else:
-                self._runner.start(job, self._end)
+                self._runner.start(job, partial(self._ended_by_itself, one))
 
     async def _follow_gate(self) -> None:
         while True:
             seen = self._gate.changed.ring_count
             if not self._gate.is_open:
                 self._runner.recall()
+                self._queue.recall()
             self._news.ring()
             await self._gate.changed.heard(seen)
 
     # Settlement
 
-    def _end(self, job: Job, outcome: Outcome) -> None:
-        self._ended.append((self._running[job.job_id], outcome))
+    def _ended_by_itself(self, taken: Taken, _job: Job, outcome: Outcome) -> None:
+        self._end(taken, outcome)
+
+    def _end(self, taken: Taken, outcome: Outcome) -> None:
+        self._ended.append((taken, outcome))
         for outcomes in self._awaited:
-            if job.job_id in outcomes:
-                outcomes[job.job_id] = outcome
+            if taken.job.job_id in outcomes:
+                outcomes[taken.job.job_id] = outcome
         self._something_ended.set()
 
     async def _settlement(self) -> None:
@@ -239,6 +250,7 @@ class Dispatcher:
         self.draining = True
         async with self._taking:  # what is being taken right now is given back
             self._runner.recall()
+            self._queue.recall()
         await first_of([self._until_settled(set(self._running)), self._clock.sleep(patience)])
         await self._runner.stop(list(self._running), Ending.GIVEN_BACK)
         await first_of([self._until_settled(set(self._running)), self._until_hopeless()])

@@ -5,9 +5,10 @@ Each passes the same contract suite as the real thing; what they hold can be loo
 
 import asyncio
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 from buttermilkd.bell import Bell, first_of
 from buttermilkd.cgroups import Membership
@@ -15,6 +16,7 @@ from buttermilkd.clock import Clock
 from buttermilkd.idle.policy.observations import Load, Measure, Protection
 from buttermilkd.jobs import Ending, Event, Job, Settlement, Status, Taken, job_id, transition
 from buttermilkd.queues.base import Depth
+from buttermilkd.sharing import Merged
 
 
 class HandMovedClock:
@@ -108,6 +110,8 @@ class MemoryQueue:
     """Implements ``queues.base.Queue`` without a file. ``entries`` may be looked at."""
 
     kind = "memory"
+    trouble = None
+    republish = None
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -179,6 +183,9 @@ class MemoryQueue:
             entry.job = _counted(entry.job, settlement)
         self._bell.ring()
 
+    def recall(self) -> None:
+        """It holds nothing that it has not given out."""
+
     async def arrival(self) -> None:
         now = self._clock.now()
         due = min(
@@ -190,6 +197,13 @@ class MemoryQueue:
     async def depth(self) -> Depth:
         statuses = [entry.status for entry in self.entries.values()]
         return Depth(self.kind, statuses.count(Status.PENDING), statuses.count(Status.RUNNING))
+
+    async def run(self) -> None:
+        """Nothing goes on beside it."""
+        await asyncio.get_running_loop().create_future()
+
+    def attend(self, follow: Callable[[Merged], Coroutine[Any, Any, None]]) -> None:
+        """There are no other hosts."""
 
 
 def _counted(job: Job, settlement: Settlement) -> Job:

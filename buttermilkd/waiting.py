@@ -25,6 +25,8 @@ class Situation:
     suspended: Mapping[str, int]
     """How many jobs of which batch are suspended."""
     concurrency: int
+    queue: str
+    """Where the daemon's jobs wait: ``local`` or ``pubsub``."""
     draining: bool
     trouble: str | None
 
@@ -36,9 +38,22 @@ def waiting_for(batch: BatchView, now: Situation) -> str | None:
         return f"{count(suspended, 'job is', 'jobs are')} suspended: {now.why}"
     if not batch["pending"] or batch["running"]:
         return None
-    flow = batch["flow"]
     if now.draining:
         return "the daemon is stopping"
+    if (obstacle := _obstacle(batch, now)) is not None:
+        return obstacle
+    if not now.idle:
+        return now.why
+    if now.running >= now.concurrency:
+        return f"{count(now.running, 'other job is', 'other jobs are')} running (daemon.concurrency = {now.concurrency})"
+    return None
+
+
+def _obstacle(batch: BatchView, now: Situation) -> str | None:
+    """What keeps this batch waiting however idle the machine is."""
+    flow = batch["flow"]
+    if batch["queue"] != now.queue:
+        return f'its jobs wait in the other queue: this daemon works with queue = "{now.queue}" now'
     if now.trouble is not None:
         return now.trouble
     if EVERYTHING in now.holds:
@@ -47,8 +62,4 @@ def waiting_for(batch: BatchView, now: Situation) -> str | None:
         return f"flow {flow} is paused"
     if flow not in now.flows:
         return f"flow {flow} is not configured on this host"
-    if not now.idle:
-        return now.why
-    if now.running >= now.concurrency:
-        return f"{count(now.running, 'other job is', 'other jobs are')} running (daemon.concurrency = {now.concurrency})"
     return None

@@ -17,7 +17,7 @@ from buttermilkd.cli.times import duration
 from buttermilkd.client import Created
 from buttermilkd.errors import Exit, TimedOutError
 from buttermilkd.jobs import Status
-from buttermilkd.messages import ERROR_POLICIES, BatchView
+from buttermilkd.messages import ERROR_POLICIES, BatchView, CreateBatch
 from buttermilkd.plurals import count
 from buttermilkd.records import FORMATS, from_path, given, read
 
@@ -56,6 +56,11 @@ from buttermilkd.records import FORMATS, from_path, given, read
 )
 @click.option("--id", "batch_id", metavar="BATCH", help="The batch's id. Default: one is made.")
 @click.option("--dry-run", is_flag=True, help="Check and count everything, and create nothing.")
+@click.option(
+    "--direct",
+    is_flag=True,
+    help="Publish it to Pub/Sub from here, where no daemon runs; it must be configured.",
+)
 @click.option("--wait", is_flag=True, help="Follow it to its end; exit with 6 if any job failed.")
 @click.option(
     "--timeout", type=duration, metavar="DURATION", help="Stop waiting after this long, such as 30m."
@@ -80,6 +85,10 @@ def create(
 
     Without records, the flow's own are taken.
     """
+    if wait and options["direct"]:
+        raise click.UsageError(
+            "--wait needs a daemon that tells when it has ended: it cannot go with --direct"
+        )
     if timeout is not None and not wait:
         raise click.UsageError("--timeout goes with --wait")
     if source is None and (file_format or field):
@@ -103,16 +112,27 @@ def create_batch(
     parameters: dict[str, Any],
     wait: bool,
     timeout: float | None = None,
+    direct: bool = False,
     **options: Any,
 ) -> Exit:
     """Create a batch, print it and, where asked, follow it to its end. ``options`` are ``Client.create``'s."""
-    created = session.client().create(flow, records, parameters=parameters, **options)
+    if direct:
+        created = _directly(session, CreateBatch(flow, parameters=parameters, **options), records)
+    else:
+        created = session.client().create(flow, records, parameters=parameters, **options)
     waits = wait and not created.dry_run
     if not session.json:
         _print_created(session, created, follows=waits)
     elif not waits:
         print_json(asdict(created))
     return _wait(session, created, timeout) if waits else Exit.OK
+
+
+def _directly(session: Session, request: CreateBatch, records: Iterable[str] | None) -> Created:
+    # It takes a second to import, and no other command needs it.
+    from buttermilkd.direct import create_directly  # noqa: PLC0415
+
+    return Created.of(create_directly(session.config, request, records))
 
 
 def _records(

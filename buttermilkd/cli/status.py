@@ -1,20 +1,15 @@
 """``status``: the daemon, a batch or a job."""
 
-import json
-from typing import Any
-
 import click
 
 from buttermilkd import __version__
 from buttermilkd.cli.identifiers import complete_ids
-from buttermilkd.cli.output import print_json, status_of, status_word, visible
+from buttermilkd.cli.output import MOST_SHOWN, print_json, shown, status_of, status_word, visible
 from buttermilkd.cli.progress import counts, done, follow, has_ended, outlook, percent
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.cli.times import ago, between, span
 from buttermilkd.messages import BatchView, JobView, ReporterView, StatusView
 from buttermilkd.plurals import count
-
-MOST_SHOWN = 500
 
 
 @click.command(short_help="Show the daemon, a batch or a job.")
@@ -49,6 +44,8 @@ def _print_daemon(session: Session, daemon: StatusView) -> None:
         session.say(f"  paused: {paused}")
     queue = daemon["queue"]
     session.say(f"  queue: {queue['kind']}, {queue['pending']:,} pending, {queue['running']:,} running")
+    if trouble := queue.get("trouble"):
+        session.say(f"  {click.style('queue', fg='red')}: {visible(trouble)}")
     session.say(f"  running: {len(daemon['running'])} of {daemon['concurrency']} at once")
     for job in daemon["running"]:
         took = between(job["started_at"], None)
@@ -105,7 +102,7 @@ def _print_job(session: Session, job: JobView) -> None:
     session.say(f"{title}  {job['flow']}  {status_word(status_of(job))}")
     session.say(f"  record: {visible(job['record_id'])}")
     if job["parameters"]:
-        session.say(f"  parameters: {_shown(job['parameters'])}")
+        session.say(f"  parameters: {shown(job['parameters'])}")
     session.say(f"  attempt {job['attempt']}{_extras(job)}")
     if job["started_at"]:
         host = f" on {job['host']}" if job["host"] else ""
@@ -119,7 +116,7 @@ def _print_job(session: Session, job: JobView) -> None:
         session.say(f"  error: {visible(job['error'][:MOST_SHOWN])}")
         session.advise(f"what it printed: buttermilkctl logs {job['job_id']}")
     if job["result"] is not None:
-        session.say(f"  result: {_shown(job['result'])}")
+        session.say(f"  result: {shown(job['result'])}")
 
 
 def _extras(job: JobView) -> str:
@@ -130,8 +127,3 @@ def _extras(job: JobView) -> str:
     }
     words = [count(number, noun) for noun, number in numbers.items() if number]
     return f" ({', '.join(words)})" if words else ""
-
-
-def _shown(value: Any) -> str:
-    text = visible(json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"

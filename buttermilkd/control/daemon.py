@@ -54,7 +54,12 @@ async def status(services: Services, _call: Call) -> web.Response:
         paused=sorted(services.ledger.holds),
         concurrency=services.settings.daemon.concurrency,
         running=_running(services),
-        queue=QueueView(kind=depth.kind, pending=depth.pending, running=depth.running),
+        queue=QueueView(
+            kind=depth.kind,
+            trouble=services.queue.trouble,
+            pending=depth.pending,
+            running=depth.running,
+        ),
         reporters=reporter_views(services.activity.observe(), services.clock.monotonic()),
     )
     return web.json_response(view)

@@ -13,6 +13,7 @@ from buttermilkd.batches import Batches
 from buttermilkd.clock import Clock
 from buttermilkd.config.settings import Settings
 from buttermilkd.control.access import Peer
+from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import InvalidRequestError, TimedOutError
 from buttermilkd.host.delegation import Delegation
@@ -27,6 +28,8 @@ from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import Situation
 
+PAGE = 100
+LARGEST_PAGE = 1000
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of a request that is not streamed; larger batches come as NDJSON."""
 LOOK_AGAIN = 0.2
@@ -43,6 +46,7 @@ class Services:
     clock: Clock
     ledger: Ledger
     batches: Batches
+    dead: DeadLetters
     dispatcher: Dispatcher
     queue: Queue
     runner: Runner
@@ -71,8 +75,9 @@ class Services:
             running=len(self.dispatcher.running),
             suspended=Counter(job_id.rpartition(".")[0] for job_id in self.suspension.suspended),
             concurrency=self.settings.daemon.concurrency,
+            queue=self.settings.queue,
             draining=self.dispatcher.draining,
-            trouble=self.dispatcher.trouble,
+            trouble=self.dispatcher.trouble or self.queue.trouble,
         )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
+from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
-from buttermilkd.errors import MisconfiguredError
 from buttermilkd.host.delegation import Delegation, delegated
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.sockets import listening
@@ -32,6 +31,7 @@ from buttermilkd.idle.probes.probing import Probing
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.idle.sources import Sources
 from buttermilkd.ledger import Ledger
+from buttermilkd.ledger.recovery import Recovered
 from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
 from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
@@ -55,6 +55,7 @@ class Foundations:
     hierarchy: Hierarchy | None
     delegation: Delegation
     ledger: Ledger
+    recovered: Recovered
     activity: Sources
     recorder: Recorder | None
 
@@ -72,12 +73,12 @@ async def opened(settings: Settings, clock: Clock, record: Path | None = None) -
         hierarchy = Hierarchy.find()
         delegation = stack.enter_context(delegated(hierarchy))
         recorder = None if record is None else Recorder(record, settings.idle, clock)
-        ledger = await Ledger.open(paths.state_dir, clock, stack)
-        await _recover(ledger, paths.max_interruptions)
+        ledger = await Ledger.open(paths.state_dir, clock, stack, paths.host)
+        recovered = await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
         reporters = ActivityServer(stack.enter_context(reports), clock)
         activity = Sources(reporters, _probing(settings.activity, clock))
-        built_on = Foundations(lock, hierarchy, delegation, ledger, activity, recorder)
+        built_on = Foundations(lock, hierarchy, delegation, ledger, recovered, activity, recorder)
         services = _assembled(settings, clock, built_on, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
@@ -103,17 +104,20 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         stack.push_async_callback(on.recorder.flush)
         listeners.append(on.recorder.note)
     gate = _gate(settings, clock, on, runner.footprint, suspension, listeners, stack)
-    queue = _queue(settings, on.ledger, clock)
+    queue = _queue(settings, on, clock, stack)
     dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(settings), clock=clock)
 
     async def check(flow: str) -> str | None:
         return await asyncio.to_thread(checks.check, flows[flow])
 
+    batches = Batches(flows=flows, check=check, ledger=on.ledger, dispatcher=dispatcher, queue=settings.queue)
+    queue.attend(batches.follow)
     return Services(
         settings=settings,
         clock=clock,
         ledger=on.ledger,
-        batches=Batches(flows=flows, check=check, ledger=on.ledger, dispatcher=dispatcher),
+        batches=batches,
+        dead=DeadLetters(ledger=on.ledger, retry=batches.retry_job, republish=queue.republish),
         dispatcher=dispatcher,
         queue=queue,
         runner=runner,
@@ -124,7 +128,7 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         activity=on.activity,
         check=check,
         delegation=on.delegation,
-        host=socket.gethostname(),
+        host=settings.daemon.host,
         started_at=clock.now(),
     )
 
@@ -160,7 +164,7 @@ def _probing(settings: ActivitySettings, clock: Clock) -> Probing:
     return Probing(probes, settings.probe_every, clock)
 
 
-async def _recover(ledger: Ledger, most_interruptions: int) -> None:
+async def _recover(ledger: Ledger, most_interruptions: int) -> Recovered:
     recovered = await ledger.recover(most_interruptions)
     if recovered.interrupted or recovered.failed:
         logger.warning(
@@ -168,16 +172,16 @@ async def _recover(ledger: Ledger, most_interruptions: int) -> None:
             count(recovered.interrupted, "job is", "jobs are"),
             recovered.failed,
         )
+    return recovered
 
 
-def _queue(settings: Settings, ledger: Ledger, clock: Clock) -> Queue:
-    """Raises MisconfiguredError where the configured queue cannot be had."""
+def _queue(settings: Settings, on: Foundations, clock: Clock, stack: AsyncExitStack) -> Queue:
     if settings.queue == "local":
-        return LocalQueue(ledger, clock)
-    raise MisconfiguredError(
-        f"cannot use queue {settings.queue!r}: this version has the embedded queue only",
-        hint='set queue = "local"',
-    )
+        return LocalQueue(on.ledger, clock)
+    # Nothing of it is imported where it is not used.
+    from buttermilkd.daemon.shared import shared_queue  # noqa: PLC0415
+
+    return shared_queue(settings, on.ledger, on.recovered, clock, stack)
 
 
 def _limits(settings: Settings) -> Callable[[str], RetryLimits]:

@@ -44,6 +44,7 @@ async def run(settings: Settings, *, record: Path | None = None, lifeline: Path 
             "idleness": services.gate.run(),
             "runner": services.runner.run(),
             "suspension": services.suspension.run(),
+            "queue": services.queue.run(),
             "dispatcher": services.dispatcher.run(),
             "gate events": upkeep.record_transitions(services),
             "idle history": upkeep.keep_history(services),

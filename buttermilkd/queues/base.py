@@ -1,10 +1,12 @@
 """The port that every queue implements. The docstrings are the contract; one test suite runs it over all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from buttermilkd.jobs import Settlement, Taken
+from buttermilkd.messages import DeadMessage
+from buttermilkd.sharing import Merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,17 @@ class Queue(Protocol):
 
     kind: str
     """``local`` or ``pubsub``."""
+
+    @property
+    def republish(self) -> Callable[[DeadMessage], Coroutine[Any, Any, None]] | None:
+        """Gives a message that could not be read to all hosts once more; None where there are no messages.
+
+        Raises UnavailableError: nothing is known to be published.
+        """
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot be reached at present; None: nothing is known to be wrong."""
 
     async def take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
         """Lease up to ``limit`` jobs, and of each flow in ``rooms`` at most that many; do not wait for any.
@@ -50,8 +63,17 @@ class Queue(Protocol):
             StorageError, UnavailableError: nothing is known to be recorded; the caller tries again.
         """
 
+    def recall(self) -> None:
+        """Nothing may begin for now: what is held here and was given to nobody goes back at once."""
+
     async def arrival(self) -> None:
         """Return once there may be more to take than the last ``take`` found: new jobs, or one that fell due."""
 
     async def depth(self) -> Depth:
         """How much waits and runs."""
+
+    async def run(self) -> None:
+        """Do what goes on beside all of this, until cancelled: leases, news of other hosts."""
+
+    def attend(self, follow: Callable[[Merged], Coroutine[Any, Any, None]]) -> None:
+        """Have ``follow`` called, while it runs, with what this host has to do about what others told."""

@@ -1,13 +1,14 @@
 """The embedded queue: the ledger's own rows, leased by marking them. One host, the default."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 from buttermilkd.bell import Bell, first_of
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Claim, Settlement, Taken
 from buttermilkd.queues.base import Depth
+from buttermilkd.sharing import Merged
 
 
 class Ledger(Protocol):
@@ -32,6 +33,8 @@ class LocalQueue:
     """
 
     kind = "local"
+    trouble = None
+    republish = None
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
@@ -58,6 +61,9 @@ class LocalQueue:
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         await self._ledger.settle(settlements)
 
+    def recall(self) -> None:
+        """It holds nothing that it has not given out."""
+
     async def arrival(self) -> None:
         heard = self._ledger.work.heard(self._rung)
         waits = [heard] if self._next_due is None else [heard, self._fall_due(self._next_due)]
@@ -71,3 +77,10 @@ class LocalQueue:
     async def depth(self) -> Depth:
         pending, running = await self._ledger.totals()
         return Depth(self.kind, pending, running)
+
+    async def run(self) -> None:
+        """Nothing goes on beside it."""
+        await asyncio.get_running_loop().create_future()
+
+    def attend(self, follow: Callable[[Merged], Coroutine[Any, Any, None]]) -> None:
+        """There are no other hosts."""

@@ -3,6 +3,7 @@
 import json
 import socketserver
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
-from buttermilkd.messages import BatchView, JobView
+from buttermilkd.messages import BatchView, DeadLetterView, JobView
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,7 @@ def batch(**changes: Any) -> BatchView:
         "duplicates": 3,
         "flow_version": "1cbe0c19da9a",
         "owner_uid": 1000,
+        "queue": "local",
         "parameters": {"model": ["small", "large"]},
     }
     return cast(BatchView, view | changes)
@@ -225,6 +227,48 @@ def job(**changes: Any) -> JobView:
     return cast(JobView, view | changes)
 
 
+def dead_job() -> DeadLetterView:
+    """A job that failed for good."""
+    return {
+        "id": "batch-1a2b3c4d.7",
+        "kind": "job",
+        "at": "2026-11-24T00:02:05.000Z",
+        "reason": "exit status 3: no such model",
+        "batch_id": "batch-1a2b3c4d",
+        "job_id": "batch-1a2b3c4d.7",
+        "flow": "summarise",
+        "record_id": "records/7.txt",
+        "parameters": {"model": "small"},
+        "attempt": 4,
+        "error": "exit status 3: no such model\nat line 1",
+        "message_id": None,
+        "published_at": None,
+        "size": None,
+    }
+
+
+def dead_message(data: bytes = b"{", attributes: dict[str, str] | None = None) -> DeadLetterView:
+    """A message that cannot be read, as it is shown."""
+    return {
+        "id": "message-3",
+        "kind": "message",
+        "at": "2026-11-24T00:02:05.000Z",
+        "reason": "it is not JSON: \x1b[2J",
+        "batch_id": None,
+        "job_id": None,
+        "flow": None,
+        "record_id": None,
+        "parameters": None,
+        "attempt": None,
+        "error": None,
+        "message_id": "1234",
+        "published_at": "2026-11-24T00:02:04.000Z",
+        "size": len(data),
+        "attributes": attributes or {},
+        "data": b64encode(data).decode(),
+    }
+
+
 CREATED = {
     "batch_id": "batch-1a2b3c4d",
     "flow": "summarise",
@@ -258,7 +302,7 @@ STATUS = {
             "pid": 900,
         }
     ],
-    "queue": {"kind": "local", "pending": 598, "running": 1},
+    "queue": {"kind": "local", "trouble": None, "pending": 598, "running": 1},
     "reporters": [
         {
             "app": "api",

@@ -16,13 +16,16 @@ READY = Situation(
     running=0,
     suspended={},
     concurrency=2,
+    queue="local",
     draining=False,
     trouble=None,
 )
 
 
 def batch(pending: int = 1, running: int = 0) -> BatchView:
-    return cast(BatchView, {"batch_id": "b", "flow": "f", "pending": pending, "running": running})
+    return cast(
+        BatchView, {"batch_id": "b", "flow": "f", "queue": "local", "pending": pending, "running": running}
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,10 @@ def batch(pending: int = 1, running: int = 0) -> BatchView:
         ({"flows": []}, "flow f is not configured on this host"),
         ({"running": 2}, "2 other jobs are running (daemon.concurrency = 2)"),
         ({"running": 1, "concurrency": 1}, "1 other job is running (daemon.concurrency = 1)"),
+        (
+            {"queue": "pubsub"},
+            'its jobs wait in the other queue: this daemon works with queue = "pubsub" now',
+        ),
         ({"draining": True, "idle": False}, "the daemon is stopping"),
         (
             {"trouble": "3 ended jobs cannot be recorded: disk full"},

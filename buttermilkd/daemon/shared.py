@@ -1,0 +1,69 @@
+"""The queue at Pub/Sub, put together. Only a daemon that is configured for it imports this."""
+
+import os
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from buttermilkd.clock import Clock
+from buttermilkd.config.settings import PubsubSettings, Settings
+from buttermilkd.ledger import Ledger
+from buttermilkd.ledger.recovery import Recovered
+from buttermilkd.ledger.shared import SharedLedger
+from buttermilkd.queues.pubsub.api import Broker
+from buttermilkd.queues.pubsub.google import open_broker
+from buttermilkd.queues.pubsub.link import Link
+from buttermilkd.queues.pubsub.queue import Names, PubsubQueue
+
+if TYPE_CHECKING:
+    from buttermilkd.queues.pubsub.adapter import GoogleBroker
+
+
+class Cloud:
+    """What the daemon needs at Google: a connection, then topics and subscriptions."""
+
+    def __init__(self, settings: PubsubSettings, host: str) -> None:
+        self._settings = settings
+        self._host = host
+        self._broker: GoogleBroker | None = None
+
+    async def connect(self) -> Broker:
+        """Raises MisconfiguredError, UnavailableError."""
+        self._broker = await open_broker(self._settings.project or "", self._settings.credentials, os.environ)
+        return self._broker
+
+    async def prepare(self, _broker: Broker) -> bool:
+        """See to it that topics and subscriptions are there. Returns and raises as ``resources.ensure``."""
+        from buttermilkd.queues.pubsub.resources import ensure, resources_of  # noqa: PLC0415 - Google's packages
+
+        if self._broker is None:
+            return False
+        resources = resources_of(self._settings, self._host)
+        return resources.status in await ensure(self._broker, resources, create=self._settings.create)
+
+
+def shared_queue(
+    settings: Settings, ledger: Ledger, recovered: Recovered, clock: Clock, stack: AsyncExitStack
+) -> PubsubQueue:
+    """The queue, which connects when it is run, and again whenever it has to; ``stack`` closes it.
+
+    What a dead daemon held goes back at once, so that its jobs need not wait for the end of their leases.
+    """
+    pubsub, host = settings.pubsub, ledger.teller.host
+    cloud = Cloud(pubsub, host)
+    queue = PubsubQueue(
+        link=Link(cloud.connect, cloud.prepare, clock),
+        names=Names(
+            jobs_topic=pubsub.jobs_topic,
+            status_topic=pubsub.status_topic,
+            subscription=pubsub.subscription,
+            status_subscription=pubsub.status_subscription.replace("{host}", host),
+        ),
+        ledger=SharedLedger(ledger, clock),
+        flows=settings.flows,
+        lease=pubsub.lease,
+        unknown_flow_after=pubsub.unknown_flow_after,
+        clock=clock,
+    )
+    queue.release(given_back=recovered.given_back, dropped=recovered.dropped)
+    stack.push_async_callback(queue.close)
+    return queue

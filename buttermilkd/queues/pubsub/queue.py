@@ -1,0 +1,321 @@
+"""Google Cloud Pub/Sub as the queue: many hosts share it. What this host knows of its jobs is in the ledger."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from buttermilkd.bell import first_of
+from buttermilkd.clock import Clock
+from buttermilkd.errors import ButtermilkError, UnavailableError
+from buttermilkd.jobs import Event, Settlement, Taken
+from buttermilkd.messages import DeadMessage
+from buttermilkd.queues.base import Depth
+from buttermilkd.queues.pubsub.api import Outgoing
+from buttermilkd.queues.pubsub.follower import Follower
+from buttermilkd.queues.pubsub.intake import Intake
+from buttermilkd.queues.pubsub.leases import LONGEST_DEFERRAL, Leases
+from buttermilkd.queues.pubsub.link import Link
+from buttermilkd.queues.pubsub.ports import SharedLedger
+from buttermilkd.queues.pubsub.publishing import Publishing
+from buttermilkd.queues.pubsub.shelf import Shelf
+from buttermilkd.sharing import Arrival, Claimed, Lease, Merged, Topic
+
+logger = logging.getLogger(__name__)
+
+LAST_WORDS = 5.0
+"""Seconds in which a daemon that stops tells what happened last."""
+HEARSAY = 5.0
+"""Seconds in which hosts tell each other again what they know, when Pub/Sub has lost everything."""
+REPUBLISH_PATIENCE = 20.0
+"""Seconds in which a dead letter is published, or its requeue fails."""
+PATIENCE = 10.0
+"""Seconds that one pull waits, and that a daemon that stops waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Of topics and subscriptions, with their project: ``projects/P/topics/T``."""
+
+    jobs_topic: str
+    status_topic: str
+    subscription: str
+    status_subscription: str
+
+
+class PubsubQueue:
+    """Implements ``queues.base.Queue``.
+
+    A job is taken in one commit with what the other hosts are told of it. It runs at least once; where it runs
+    twice, one end counts, and the same one on all hosts.
+    """
+
+    kind = "pubsub"
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        names: Names,
+        ledger: SharedLedger,
+        flows: Collection[str],
+        lease: float,
+        unknown_flow_after: float,
+        clock: Clock,
+        longest_deferral: float = LONGEST_DEFERRAL,
+        patience: float = PATIENCE,
+        most_blocked: int = 0,
+    ) -> None:
+        """``lease``: seconds for which a message is held at a time; see ``Leases`` and ``Intake`` for the others."""
+        self._link = link
+        self._ledger = ledger
+        self._clock = clock
+        self._shelf = Shelf(most_blocked)
+        self._leases = Leases(link, names.subscription, lease, clock, longest_deferral=longest_deferral)
+        self._status_leases = Leases(link, names.status_subscription, lease, clock)
+        self._intake = Intake(
+            link=link,
+            subscription=names.subscription,
+            shelf=self._shelf,
+            leases=self._leases,
+            ledger=ledger,
+            flows=flows,
+            unknown_flow_after=unknown_flow_after,
+            patience=patience,
+            clock=clock,
+        )
+        topics = {Topic.JOBS: names.jobs_topic, Topic.STATUS: names.status_topic}
+        self._jobs_topic = names.jobs_topic
+        self._publishing = Publishing(link, ledger, self._leases, topics, clock)
+        self.follower = Follower(
+            link=link,
+            subscription=names.status_subscription,
+            leases=self._status_leases,
+            ledger=ledger,
+            patience=patience,
+            clock=clock,
+        )
+        self._executing: dict[str, Taken] = {}
+        """Jobs that were taken and are not settled, by id."""
+        self._adopted: dict[str, str] = {}
+        """The messages that hold the leases of jobs now whose first leases were lost, by job id."""
+        self._follow: Callable[[Merged], Coroutine[Any, Any, None]] | None = None
+        self._is_telling = False
+        self._arrived = 0
+        self._worked = 0
+        self._is_incomplete = asyncio.Event()
+        """What others have told may not have come here, or what was told here not to them."""
+        self._was_emptied = False
+        link.on_emptied = link.on_new = self._emptied
+
+    @property
+    def trouble(self) -> str | None:
+        """Why Pub/Sub cannot be used at present."""
+        return self._link.trouble
+
+    async def republish(self, letter: DeadMessage) -> None:
+        """Give a message that could not be read to all hosts once more.
+
+        Raises:
+            UnavailableError: Pub/Sub did not take it in time; it may have it nevertheless.
+        """
+        outgoing = [Outgoing(letter.data, letter.attributes)]
+        try:
+            async with asyncio.timeout(REPUBLISH_PATIENCE):
+                await self._link.do("publish", lambda broker: broker.publish(self._jobs_topic, outgoing))
+        except TimeoutError:
+            raise UnavailableError(
+                f"cannot publish {letter.message_id}: {self.trouble or 'Pub/Sub does not answer'}",
+                hint="try again later",
+            ) from None
+
+    @property
+    def held(self) -> int:
+        """Messages that were pulled and not begun."""
+        return len(self._shelf)
+
+    async def run(self) -> None:
+        """Everything that goes on beside the taking, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self.follower.on_merged = lambda merged: self._react(tasks, merged)
+            for name, service in (
+                ("intake", self._intake.run()),
+                ("leases", self._leases.run()),
+                ("status leases", self._status_leases.run()),
+                ("publishing", self._publishing.run()),
+                ("follower", self.follower.run()),
+                ("repeating", self.follower.repeat()),
+                ("mending", self._mend()),
+            ):
+                tasks.create_task(service, name=f"pubsub {name}")
+
+    def attend(self, follow: Callable[[Merged], Coroutine[Any, Any, None]]) -> None:
+        self._follow = follow
+
+    def _react(self, tasks: asyncio.TaskGroup, merged: Merged) -> None:
+        """Let whoever attends do what is to be done, while the follower follows on: to stop jobs takes its time."""
+        if merged.is_asked:
+            tasks.create_task(self._tell_again(), name="pubsub answer")
+        if self._follow is not None and (merged.cancelled or merged.superseded):
+            tasks.create_task(self._follow(merged), name="pubsub reaction")
+
+    async def close(self) -> None:
+        """Give back everything that is held, as far as that can be had in a moment."""
+        self.recall()
+        unpublished: set[str] = set()
+        try:
+            async with asyncio.timeout(LAST_WORDS):
+                await self._publishing.flush()
+            unpublished = await self._ledger.unpublished()
+        except TimeoutError:
+            # What asks for a job again is not out yet: the message before it must not be run meanwhile.
+            unpublished = await self._ledger.unpublished()
+        except ButtermilkError as error:
+            logger.warning("cannot tell other hosts all that happened here, until the next start: %s", error)
+        await self._leases.close(unpublished)
+        await self._status_leases.close()
+        await self._link.close()
+
+    def release(self, *, given_back: Sequence[str], dropped: Sequence[str]) -> None:
+        """See to messages that a daemon held which has died, by their ack ids."""
+        self._leases.give_back(given_back)
+        self._leases.acknowledge(dropped)
+
+    async def _mend(self) -> None:
+        """Tell and ask again what may have been lost, until cancelled."""
+        while True:
+            await self._is_incomplete.wait()
+            self._is_incomplete.clear()
+            was_emptied, self._was_emptied = self._was_emptied, False
+            try:
+                if was_emptied:
+                    await self._ledger.note_loss()
+                    await self._tell_again()
+                await self._ledger.ask()
+                if was_emptied:
+                    # What has ended elsewhere should be heard of before it is asked for again.
+                    await self._clock.sleep(HEARSAY)
+                    await self._ledger.begin_again()
+            except ButtermilkError as error:
+                logger.error("cannot tell other hosts again what is known here: %s", error)  # noqa: TRY400
+                self._was_emptied |= was_emptied
+                await self._clock.sleep(HEARSAY)
+                self._is_incomplete.set()
+
+    def _emptied(self) -> None:
+        self._was_emptied = True
+        self._is_incomplete.set()
+
+    async def _tell_again(self) -> None:
+        if self._is_telling:
+            return  # who asks now hears of most of it anyway, and asks again when it joins anew
+        self._is_telling = True
+        try:
+            await self._ledger.tell_again()
+        except ButtermilkError as error:
+            logger.error("cannot tell another host what is known here: %s", error)  # noqa: TRY400
+        finally:
+            self._is_telling = False
+
+    # The port
+
+    async def take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
+        self._arrived = self._intake.arrived.ring_count
+        self._worked = self._ledger.work.ring_count
+        self._shelf.open(rooms, limit)
+        held = self._ledger.holds
+        taken: list[Taken] = []
+        while not taken and "*" not in held and (chosen := self._shelf.choose(held)):
+            taken = await self._claim(chosen)
+        self._shelf.taken(Counter(one.job.flow for one in taken))
+        self._intake.wanted.ring()
+        return taken
+
+    async def _claim(self, chosen: Sequence[Arrival]) -> list[Taken]:
+        claim = self._ledger.claim(chosen, self._executing.keys())
+        try:
+            claimed = await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            # The commit may already be on its way: whatever it takes goes straight back.
+            claim.add_done_callback(self._undo)
+            raise
+        except BaseException:
+            self._shelf.put_back(chosen)
+            raise
+        self._dispose(claimed)
+        self._executing |= {one.job.job_id: one for one in claimed.taken}
+        await self._intake.bury_clashing(claimed.clashing)
+        return claimed.taken
+
+    def _dispose(self, claimed: Claimed) -> None:
+        self._leases.acknowledge(claimed.dropped)
+        self._leases.defer(claimed.deferred)
+        self._adopted |= claimed.adopted
+
+    def _undo(self, claim: "asyncio.Future[Claimed]") -> None:
+        if claim.cancelled() or claim.exception() is not None:
+            return
+        claimed = claim.result()
+        self._dispose(claimed)
+        if claimed.taken:
+            self._ledger.release(claimed.taken)
+            self._leases.give_back([_ack_id(one) for one in claimed.taken])
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        current = [self._current(settlement) for settlement in settlements]
+        settled = await self._ledger.settle(current)
+        self._forget(settlements)
+        recorded = {id(settlement) for settlement in settled.recorded}
+        done, back = [], []
+        for settlement, now in zip(settlements, current, strict=True):
+            first, last = _ack_id(settlement.taken), _ack_id(now.taken)
+            if settlement.event in (Event.COMPLETE, Event.FAIL, Event.CANCEL):
+                done += [first, last]
+            elif settlement.event is Event.GIVE_BACK or id(now) not in recorded:
+                back += [first, last]
+            elif first != last:
+                back.append(first)
+            # Else it is acknowledged once the message is published that asks for it again.
+        self._leases.acknowledge(done)
+        self._leases.give_back(back)
+        self._shelf.ended(len(settlements), self._clock.monotonic())
+        self._intake.wanted.ring()
+
+    def _current(self, settlement: Settlement) -> Settlement:
+        """The settlement with the message that holds the job's lease now: the first one's may have been lost."""
+        adopted = self._adopted.get(settlement.taken.job.job_id)
+        lease = settlement.taken.lease
+        if adopted is None or not isinstance(lease, Lease):
+            return settlement
+        return replace(settlement, taken=replace(settlement.taken, lease=replace(lease, ack_id=adopted)))
+
+    def _forget(self, settlements: Sequence[Settlement]) -> None:
+        for settlement in settlements:
+            job_id = settlement.taken.job.job_id
+            self._adopted.pop(job_id, None)
+            self._executing.pop(job_id, None)
+
+    def recall(self) -> None:
+        """Nothing may begin any more: what was pulled and not begun goes back at once."""
+        self._leases.give_back(self._shelf.close())
+
+    async def arrival(self) -> None:
+        await first_of(
+            [
+                self._intake.arrived.heard(self._arrived),
+                self._ledger.work.heard(self._worked),
+            ]
+        )
+
+    async def depth(self) -> Depth:
+        pending, running = await self._ledger.totals()
+        return Depth(self.kind, pending, running)
+
+
+def _ack_id(taken: Taken) -> str:
+    lease = taken.lease
+    if not isinstance(lease, Lease) or lease.ack_id is None:
+        raise TypeError(f"cannot settle {taken.job.job_id}: it was not taken from Pub/Sub")
+    return lease.ack_id
