@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-BENCHMARKS = ("harvest", "yield", "impact", "waiting", "middleware")
+BENCHMARKS = ("harvest", "yield", "impact", "waiting", "middleware", "pubsub")
 _MODULES = {"yield": "yielding"}
 
 

@@ -55,10 +55,12 @@ class Service:
 
 
 @contextmanager
-def running(config: str, *, group: Group | None = None) -> Iterator[Service]:
+def running(config: str, *, group: Group | None = None, queue: str = "local") -> Iterator[Service]:
     """A daemon with this configuration; ``group`` is given to it as systemd would."""
     folder = Path(tempfile.mkdtemp(prefix="buttermilkd-bench-"))
-    (folder / "b.toml").write_text(f'[daemon]\nstate_dir = "state"\nruntime_dir = "run"\n{config}')
+    (folder / "b.toml").write_text(
+        f'queue = "{queue}"\n[daemon]\nstate_dir = "state"\nruntime_dir = "run"\n{config}'
+    )
     command = [sys.executable, "-m", "buttermilkd", "--config", str(folder / "b.toml")]
 
     def enter() -> None:

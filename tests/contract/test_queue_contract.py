@@ -14,6 +14,7 @@ from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.testing import HandMovedClock, MemoryQueue, settle_loop
+from tests.pubsub_host import Host, MovableClock, Patient, SteppedClock, host_at_emulator, host_in_memory
 
 DONE = Outcome(Ending.COMPLETED, result='{"words": 3}')
 FAULT = Outcome(Ending.FAILED, error="exit status 1", cause="exit status 1")
@@ -28,7 +29,7 @@ class Bench(Protocol):
     def queue(self) -> Queue: ...
 
     @property
-    def clock(self) -> HandMovedClock: ...
+    def clock(self) -> MovableClock: ...
 
     async def add(
         self,
@@ -103,15 +104,53 @@ class LocalBench:
         return await self.ledger.job_status(job)
 
 
-@pytest.fixture(params=["memory", "local"])
+@dataclass
+class PubsubBench:
+    """A queue at Pub/Sub, and the host that it belongs to."""
+
+    queue: Queue
+    host: Host
+    clock: MovableClock
+
+    async def add(
+        self,
+        batch: str,
+        flow: str,
+        records: Sequence[str],
+        *,
+        priority: int = 0,
+        concurrency: int | None = None,
+    ) -> None:
+        await self.host.add(batch, flow, records, priority=priority, concurrency=concurrency)
+
+    async def hold(self, flow: str) -> None:
+        await self.host.ledger.hold(flow, 1000)
+
+    async def release(self, flow: str) -> None:
+        await self.host.ledger.release_hold(flow)
+        await self.clock.advance(60)  # what came while the flow was paused went back for some time
+
+    async def status(self, job: str) -> Status:
+        return await self.host.ledger.job_status(job)
+
+
+@pytest.fixture(params=["memory", "local", "pubsub in memory", "pubsub at the emulator"])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     clock = HandMovedClock()
     async with AsyncExitStack() as stack:
         if request.param == "memory":
             yield MemoryBench(MemoryQueue(clock), clock)
-        else:
+        elif request.param == "local":
             ledger = await Ledger.open(tmp_path, clock, stack)
             yield LocalBench(LocalQueue(ledger, clock), clock, ledger)
+        elif request.param == "pubsub in memory":
+            host = await stack.enter_async_context(host_in_memory(tmp_path, clock))
+            yield PubsubBench(Patient(host), host, clock)
+        else:
+            emulator = request.getfixturevalue("shared_emulator")
+            stepped = SteppedClock()
+            host = await stack.enter_async_context(host_at_emulator(tmp_path, stepped, emulator))
+            yield PubsubBench(Patient(host), host, stepped)
 
 
 def ids(taken: list[Taken]) -> list[str]:
@@ -161,6 +200,7 @@ async def test_a_batch_is_never_run_over_its_own_concurrency(bench: Bench) -> No
     assert ids(taken) == ["b.1", "b.2"]
     assert await bench.queue.take({"f": 9}, 9) == []
     await bench.queue.settle([Settlement(taken[0], Event.COMPLETE, DONE)])
+    await bench.clock.advance(10)  # a shared queue looks again after some seconds
     assert ids(await bench.queue.take({"f": 9}, 9)) == ["b.3"]
 
 

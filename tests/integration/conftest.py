@@ -9,6 +9,7 @@ import pytest
 from buttermilkd.cgroups import Group
 from buttermilkd.ledger import Ledger
 from buttermilkd.testing import HandMovedClock
+from tests.integration.fleet import Fleet
 from tests.integration.job_groups import job_group
 
 
@@ -21,6 +22,12 @@ def clock() -> HandMovedClock:
 async def ledger(tmp_path: Path, clock: HandMovedClock) -> AsyncIterator[Ledger]:
     async with AsyncExitStack() as stack:
         yield await Ledger.open(tmp_path, clock, stack)
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path, clock: HandMovedClock) -> AsyncIterator[Fleet]:
+    async with AsyncExitStack() as stack:
+        yield Fleet(tmp_path, clock, stack)
 
 
 @pytest.fixture(params=["freezer", "signals"])

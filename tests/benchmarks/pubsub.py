@@ -1,0 +1,136 @@
+"""Jobs through Google's emulator: a daemon's whole path, beside a bare client that pulls, tells and acknowledges."""
+
+import asyncio
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from statistics import median
+from time import perf_counter
+
+from buttermilkd.queues.pubsub.api import Outgoing
+from buttermilkd.queues.pubsub.google import open_broker
+from tests.benchmarks.service import UNMOVED, Service, running, until
+from tests.benchmarks.table import say, show
+from tests.emulator import Emulator, emulator
+
+JOBS = 10_000
+ROUNDS = 3
+LEASE = 600
+CONFIG = """
+host = "bench"
+concurrency = 64
+[pubsub]
+project = "{project}"
+create = true
+[idle]
+quiet_for = "1s"
+settle_for = "100ms"
+{unmoved}
+[flows.nothing]
+entrypoint = "nothing:nothing"
+directory = "{folder}"
+concurrency = 64
+"""
+PROGRAM = "async def nothing(job):\n    return None\n"
+
+
+async def bare(cloud: Emulator, portion: int) -> float:
+    """Jobs a second of a client that pulls up to so many at a time, publishes a status for each, and acknowledges."""
+    from buttermilkd.queues.pubsub.adapter import connect  # noqa: PLC0415 - once gRPC has been set up
+
+    project = f"bare-{uuid.uuid4().hex[:8]}"
+    broker = await open_broker(project, None, cloud.environ)
+    connection = await connect(project, None, cloud.environ)
+    for topic, subscription in (("jobs", "jobs-sub"), ("flow", "flow-sub")):
+        await connection.publisher.create_topic(request={"name": connection.topic(topic)})
+        await connection.subscriber.create_subscription(
+            request={"name": connection.subscription(subscription), "topic": connection.topic(topic)}
+        )
+    body = json.dumps({"type": "job_request", "flow": "nothing", "record_id": "r" * 20}).encode()
+    await broker.publish("jobs", [Outgoing(body, {"type": "job_request"})] * JOBS)
+    began, done = perf_counter(), 0
+    while done < JOBS:
+        messages = await broker.pull("jobs-sub", portion, 10)
+        status = [
+            Outgoing(json.dumps({**json.loads(one.data), "status": "completed"}).encode(), {})
+            for one in messages
+        ]
+        if status:
+            await broker.publish("flow", status)
+            await broker.acknowledge("jobs-sub", [one.ack_id for one in messages])
+        done += len(messages)
+    rate = JOBS / (perf_counter() - began)
+    await broker.close()
+    await connection.close()
+    return rate
+
+
+def ours(cloud: Emulator) -> float:
+    """Jobs a second of a daemon, from the first job's start to the last one's end; each is a call that does nothing."""
+    project = f"ours-{uuid.uuid4().hex[:8]}"
+    os.environ["PUBSUB_EMULATOR_HOST"] = cloud.host
+    try:
+        with running(CONFIG.format(project=project, unmoved=UNMOVED, folder="."), queue="pubsub") as service:
+            (service.folder / "nothing.py").write_text(PROGRAM)
+            service.client.pause()
+            service.client.create("nothing", records=[f"record-{n:06}" for n in range(JOBS)], batch_id="b")
+            until(lambda: _published(service), "the publishing")
+            service.client.resume()
+            until(lambda: service.client.batch("b")["ended_at"], "the batch's end")
+            view = service.client.batch("b")
+            assert view["completed"] == JOBS, view
+            jobs = service.client.jobs("b", limit=1)["jobs"]
+            del jobs
+            return JOBS / _seconds(view["started_at"], view["ended_at"])
+    finally:
+        del os.environ["PUBSUB_EMULATOR_HOST"]
+
+
+def _published(service: Service) -> bool:
+    import sqlite3  # noqa: PLC0415
+    from contextlib import closing  # noqa: PLC0415
+
+    with closing(sqlite3.connect(service.folder / "state" / "ledger.sqlite3")) as db:
+        published, total = db.execute("SELECT published, total FROM batches").fetchone()
+    return bool(published == total)
+
+
+def _seconds(start: str | None, end: str | None) -> float:
+    from datetime import datetime  # noqa: PLC0415
+
+    return (datetime.fromisoformat(end or "") - datetime.fromisoformat(start or "")).total_seconds()
+
+
+def main() -> None:
+    """Print all of it."""
+    rates: dict[str, list[float]] = {"bare 1": [], "bare 100": [], "ours": []}
+    for _ in range(ROUNDS):
+        with emulator() as cloud:
+            rates["bare 100"].append(asyncio.run(bare(cloud, 100)))
+            rates["bare 1"].append(asyncio.run(bare(cloud, 1)))
+            rates["ours"].append(ours(cloud))
+    say(f"# {os.cpu_count()} CPUs")
+    show_rates(rates)
+
+
+def show_rates(rates: Mapping[str, Sequence[float]]) -> None:
+    names = {
+        "bare 1": "a bare client, one message at a time",
+        "bare 100": "a bare client, 100 at a time: the most that the emulator gives",
+        "ours": "the daemon: pulled, recorded, run by a warm worker, recorded, told, acknowledged",
+    }
+    mine = median(rates["ours"])
+    show(
+        f"{JOBS:,} jobs through the emulator, {ROUNDS} rounds",
+        ["", "jobs/s", "the daemon's ratio"],
+        [
+            [names[key], f"{median(found):,.0f}", f"{mine / median(found):.2f}"]
+            for key, found in rates.items()
+        ],
+        "medians; goal: 0.8 times the bare client",
+    )
+
+
+if __name__ == "__main__":
+    main()
