@@ -1,10 +1,12 @@
 """Three daemons, each with a ledger of its own, share one queue at Google's emulator."""
 
 import json
+import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,8 +16,10 @@ from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 
 from buttermilkd.client import Client
+from buttermilkd.reports import Hello, Snapshot, encode
 from tests.acceptance.program import IDLE_AT_ONCE, Daemon, until
 from tests.emulator import Emulator, emulator
+from tests.wire import Wire
 
 NAMES = ("north", "south", "west")
 APPEND = """
@@ -38,10 +42,19 @@ class Fleet:
         self._stack = stack
         self.daemons: dict[str, Daemon] = {}
 
-    def start(self, name: str, *, concurrency: int = 2, nap: str = "0", lease: str = "20s") -> Daemon:
+    def start(
+        self,
+        name: str,
+        *,
+        concurrency: int = 2,
+        nap: str = "0",
+        lease: str = "20s",
+        wire: Wire | None = None,
+    ) -> Daemon:
+        """``wire``: by which it reaches the emulator."""
         folder = self.folder / name
         folder.mkdir()
-        daemon = Emulated(folder, self.cloud)
+        daemon = Emulated(folder, self.cloud.host if wire is None else wire.host)
         daemon.write(
             APPEND % (name, nap),
             concurrency=concurrency,
@@ -77,13 +90,14 @@ class Fleet:
 class Emulated(Daemon):
     """Whose Pub/Sub is the emulator."""
 
-    def __init__(self, folder: Path, cloud: Emulator) -> None:
+    def __init__(self, folder: Path, cloud: str) -> None:
+        """``cloud``: its host and port."""
         self._cloud = cloud
         super().__init__(folder)
 
     @property
     def environment(self) -> dict[str, str]:
-        return super().environment | dict(self._cloud.environ)
+        return super().environment | {"PUBSUB_EMULATOR_HOST": self._cloud}
 
 
 def _end(daemon: Daemon) -> None:
@@ -154,6 +168,34 @@ def test_a_cancel_on_one_host_stops_jobs_on_all(fleet: Fleet) -> None:
         assert daemon.client.batch("b")["status"] == "cancelled"
 
 
+def test_one_host_is_cut_off_for_a_while_and_one_is_busy_all_the_time(fleet: Fleet) -> None:
+    with closing(Wire(fleet.cloud.host)) as wire, ExitStack() as stack:
+        north = fleet.start("north", nap="0.2")
+        south = fleet.start("south", nap="0.2", wire=wire)
+        west = fleet.start("west")
+        stack.enter_context(closing(user_of(west)))
+        until(lambda: not west.client.status()["idle"], "the third host's user")
+        create(north.client, 60)
+        until(lambda: south.client.status()["running"], "a job on the host that is cut off")
+        wire.cut()
+        until(lambda: north.client.batch("b")["completed"] > 30, "the other host's work")
+        wire.mend()
+        for daemon in fleet.daemons.values():
+            until_completed(daemon, 60)
+    fleet.agree("b")
+    assert set(fleet.ran.values()) == {1}
+    assert fleet.hosts.keys() == {"north", "south"}
+
+
+def user_of(daemon: Daemon) -> socket.socket:
+    """A web server with a request in flight, for as long as the connection lasts."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(daemon.activity))
+    connection.sendall(encode(Hello("web", os.getpid(), "w1", "asgi", 60_000)))
+    connection.sendall(encode(Snapshot(1, 1, 0, 1, 0.0)))
+    return connection
+
+
 def test_an_emulator_that_is_killed_and_started_empty_costs_nothing_but_time(fleet: Fleet) -> None:
     north, south = fleet.start("north", concurrency=8), fleet.start("south", concurrency=8)
     create(north.client, 400)
@@ -188,7 +230,7 @@ def test_garbage_and_messages_of_buttermilks_own_are_seen_to(fleet: Fleet) -> No
 def test_a_batch_is_created_where_no_daemon_runs_and_runs_where_one_does(fleet: Fleet) -> None:
     north = fleet.start("north")
     until(lambda: "Pub/Sub is ready" in north.log.read_text(), "topics and subscriptions")
-    elsewhere = Emulated(fleet.folder, fleet.cloud)
+    elsewhere = Emulated(fleet.folder, fleet.cloud.host)
     elsewhere.config = north.config
     command = ("--config", str(north.config), "create", "append", "-r", "x", "-r", "y", "--direct")
     created = elsewhere.ctl_json(*command)

@@ -18,6 +18,7 @@ from buttermilkd.queues.pubsub.follower import Follower
 from buttermilkd.queues.pubsub.intake import Intake
 from buttermilkd.queues.pubsub.leases import LONGEST_DEFERRAL, Leases
 from buttermilkd.queues.pubsub.link import Link
+from buttermilkd.queues.pubsub.mending import Mending
 from buttermilkd.queues.pubsub.ports import SharedLedger
 from buttermilkd.queues.pubsub.publishing import Publishing
 from buttermilkd.queues.pubsub.shelf import Shelf
@@ -27,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 LAST_WORDS = 5.0
 """Seconds in which a daemon that stops tells what happened last."""
-HEARSAY = 5.0
-"""Seconds in which hosts tell each other again what they know, when Pub/Sub has lost everything."""
 REPUBLISH_PATIENCE = 20.0
 """Seconds in which a dead letter is published, or its requeue fails."""
 PATIENCE = 10.0
@@ -97,18 +96,15 @@ class PubsubQueue:
             patience=patience,
             clock=clock,
         )
+        self._mending = Mending(ledger, clock)
         self._executing: dict[str, Taken] = {}
         """Jobs that were taken and are not settled, by id."""
         self._adopted: dict[str, str] = {}
         """The messages that hold the leases of jobs now whose first leases were lost, by job id."""
         self._follow: Callable[[Merged], Coroutine[Any, Any, None]] | None = None
-        self._is_telling = False
         self._arrived = 0
         self._worked = 0
-        self._is_incomplete = asyncio.Event()
-        """What others have told may not have come here, or what was told here not to them."""
-        self._was_emptied = False
-        link.on_emptied = link.on_new = self._emptied
+        link.on_emptied = link.on_new = self._mending.emptied
 
     @property
     def trouble(self) -> str | None:
@@ -147,7 +143,7 @@ class PubsubQueue:
                 ("publishing", self._publishing.run()),
                 ("follower", self.follower.run()),
                 ("repeating", self.follower.repeat()),
-                ("mending", self._mend()),
+                ("mending", self._mending.run()),
             ):
                 tasks.create_task(service, name=f"pubsub {name}")
 
@@ -157,7 +153,7 @@ class PubsubQueue:
     def _react(self, tasks: asyncio.TaskGroup, merged: Merged) -> None:
         """Let whoever attends do what is to be done, while the follower follows on: to stop jobs takes its time."""
         if merged.is_asked:
-            tasks.create_task(self._tell_again(), name="pubsub answer")
+            tasks.create_task(self._mending.answer(), name="pubsub answer")
         if self._follow is not None and (merged.cancelled or merged.superseded):
             tasks.create_task(self._follow(merged), name="pubsub reaction")
 
@@ -182,42 +178,6 @@ class PubsubQueue:
         """See to messages that a daemon held which has died, by their ack ids."""
         self._leases.give_back(given_back)
         self._leases.acknowledge(dropped)
-
-    async def _mend(self) -> None:
-        """Tell and ask again what may have been lost, until cancelled."""
-        while True:
-            await self._is_incomplete.wait()
-            self._is_incomplete.clear()
-            was_emptied, self._was_emptied = self._was_emptied, False
-            try:
-                if was_emptied:
-                    await self._ledger.note_loss()
-                    await self._tell_again()
-                await self._ledger.ask()
-                if was_emptied:
-                    # What has ended elsewhere should be heard of before it is asked for again.
-                    await self._clock.sleep(HEARSAY)
-                    await self._ledger.begin_again()
-            except ButtermilkError as error:
-                logger.error("cannot tell other hosts again what is known here: %s", error)  # noqa: TRY400
-                self._was_emptied |= was_emptied
-                await self._clock.sleep(HEARSAY)
-                self._is_incomplete.set()
-
-    def _emptied(self) -> None:
-        self._was_emptied = True
-        self._is_incomplete.set()
-
-    async def _tell_again(self) -> None:
-        if self._is_telling:
-            return  # who asks now hears of most of it anyway, and asks again when it joins anew
-        self._is_telling = True
-        try:
-            await self._ledger.tell_again()
-        except ButtermilkError as error:
-            logger.error("cannot tell another host what is known here: %s", error)  # noqa: TRY400
-        finally:
-            self._is_telling = False
 
     # The port
 
