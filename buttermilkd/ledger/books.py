@@ -42,8 +42,10 @@ class Book:
         return bool(self.row["origin"] == "")
 
     def is_cancelled(self, batch_sequence: int) -> bool:
-        """Whether the batch was cancelled after ``batch_sequence``, which is what somebody knew who wrote of a job."""
-        return self.row["cancelled_at"] is not None and bool(batch_sequence < self.row["sequence"])
+        """Whether the batch was cancelled, or stopped, after ``batch_sequence``: what somebody knew who wrote of a job."""
+        by_a_failure = self.row["error_policy"] == "stop" and self.row["phase"] in ("stopping", "ended")
+        is_over = self.row["cancelled_at"] is not None or by_a_failure
+        return is_over and bool(batch_sequence < self.row["sequence"])
 
     def running(self) -> int:
         return int(self.row["running"]) + self.moves[Status.RUNNING]

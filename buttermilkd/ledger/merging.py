@@ -121,14 +121,7 @@ def _merge_batch(
     connection: sqlite3.Connection, books: Books, event: BatchEvent, merged: Merged, now: float
 ) -> None:
     if isinstance(event, BatchCreated):
-        book = books.batch(event.batch_id, event.spec.flow, created_at=event.created_at)
-        if book.row["origin"] is None:
-            logger.error("%s has created a batch of the same id as one here: %s", event.host, event.batch_id)
-        elif book.is_open_ended:
-            _fill_in(connection, book, event)
-            events.record(connection, now, "batch.created", f"created on {event.host}", event.batch_id)
-            if book.row["cancelled_at"] is not None:
-                merged.cancelled.append(event.batch_id)
+        _create(connection, books, event, merged, now)
     elif isinstance(event, BatchRecords):
         known = books.find(event.batch_id)
         if known is None or known.is_open_ended:
@@ -137,12 +130,30 @@ def _merge_batch(
             _add_records(connection, known, event)
     elif event.event == "cancelled":
         _cancel(connection, books.batch(event.batch_id, ""), event, merged, now)
-    elif event.event == "reopened":
-        connection.execute(
-            "UPDATE batches SET cancelled_at = NULL, sequence = ? WHERE batch_id = ? AND sequence < ?",
-            (event.sequence, event.batch_id, event.sequence),
-        )
+    elif event.event in _PLAIN:
+        connection.execute(_PLAIN[event.event], {"batch": event.batch_id, "sequence": event.sequence})
     books.forget()
+
+
+_PLAIN = {
+    "stopped": """UPDATE batches SET phase = iif(phase = 'open', 'stopping', phase), next_job = first_job,
+                  sequence = :sequence WHERE batch_id = :batch AND sequence < :sequence""",
+    "reopened": """UPDATE batches SET cancelled_at = NULL, sequence = :sequence
+                   WHERE batch_id = :batch AND sequence < :sequence""",
+}
+
+
+def _create(
+    connection: sqlite3.Connection, books: Books, event: BatchCreated, merged: Merged, now: float
+) -> None:
+    book = books.batch(event.batch_id, event.spec.flow, created_at=event.created_at)
+    if book.row["origin"] is None:
+        logger.error("%s has created a batch of the same id as one here: %s", event.host, event.batch_id)
+    elif book.is_open_ended:
+        _fill_in(connection, book, event)
+        events.record(connection, now, "batch.created", f"created on {event.host}", event.batch_id)
+        if book.row["cancelled_at"] is not None:
+            merged.cancelled.append(event.batch_id)
 
 
 def _cancel(

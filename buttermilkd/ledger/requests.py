@@ -151,6 +151,8 @@ def settle(
             connection.execute("UPDATE jobs SET due = NULL WHERE id = ?", (lease.id,))
         elif settlement.event in (Event.RETRY, Event.DISTURB):
             teller.ask_for(connection, lease.batch, [lease.id], now, lease.ack_id)
+    for batch in {_lease(one).batch for one in settled.recorded if one.event is Event.FAIL}:
+        teller.tell_stop(connection, batch, now)
     for batch, jobs in by_batch.items():
         teller.tell_jobs(connection, batch, jobs, now)
     teller.tell_ended(connection, settled.ended, now)

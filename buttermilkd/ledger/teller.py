@@ -34,6 +34,12 @@ class Teller:
             update = outbox.update_for(row, found, _parameters(variants, found), self.host)
             outbox.put(connection, Topic.STATUS, update)
 
+    def tell_stop(self, connection: sqlite3.Connection, batch: int, now: float) -> None:
+        """That a failure has stopped a batch, if its error policy says so."""
+        row = _batch(connection, batch)
+        if row["error_policy"] == "stop" and row["phase"] in ("stopping", "ended"):
+            self.tell_batch(connection, batch, "stopped", now)
+
     def tell_ended(self, connection: sqlite3.Connection, batch_ids: Iterable[str], now: float) -> None:
         """That batches have ended which were created here."""
         for batch_id in batch_ids:
@@ -84,7 +90,7 @@ class Teller:
             outbox.put(connection, Topic.JOBS, request, ack_id)
 
     def tell_batch(self, connection: sqlite3.Connection, batch: int, event: str, now: float) -> None:
-        """What has happened to a batch as a whole: ``cancelled`` or ``reopened``."""
+        """What has happened to a batch as a whole: ``cancelled``, ``stopped`` or ``reopened``."""
         row = _batch(connection, batch)
         if row["queue"] != SHARED:
             return

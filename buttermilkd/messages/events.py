@@ -13,13 +13,13 @@ from buttermilkd.messages.wire import SCHEMA, check_schema, write
 
 BATCH_STATUS = "batch_status"
 HOST_STATUS = "host_status"
-PLAIN_EVENTS = ("cancelled", "reopened")
+PLAIN_EVENTS = ("cancelled", "stopped", "reopened")
 """Those that say nothing but which batch it happened to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEvent:
-    """What happened to a batch: ``cancelled``, ``reopened``, or one of the classes below."""
+    """What happened to a batch: ``cancelled``, ``stopped`` by a failure, ``reopened``, or one of the classes below."""
 
     event: str
     batch_id: str

@@ -226,3 +226,31 @@ def dispatcher_of(host: Host, runner: SlowRunner) -> Dispatcher:
     batches = Batches(flows={}, check=nobody, ledger=host.ledger, dispatcher=dispatcher, queue="pubsub")
     host.queue.attend(batches.follow)
     return dispatcher
+
+
+async def test_a_retry_that_crosses_a_failure_which_stops_its_batch_is_cancelled_on_every_host(
+    fleet: Fleet,
+) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    spec = BatchSpec("b", "f", "0" * 12, ({},), 2, 1000, error_policy="stop", queue="pubsub")
+    await one.ledger.create(spec, iter(["x", "y"]), None)
+    await fleet.told()
+    (failing,), (retried,) = await take(one), await take(two)
+    await fleet.told()
+    # As if the first host had not heard yet that the other job runs.
+    unheard = "UPDATE jobs SET status = 'pending', sequence = 0, host = NULL WHERE host = 'two'"
+    await one.ledger.write(lambda db: db.execute(unheard))
+    await one.ledger.write(
+        lambda db: db.execute("UPDATE batches SET running = running - 1, pending = pending + 1")
+    )
+    await end(one, failing, FAULT, Event.FAIL)
+    await one.ledger.finish_stops()
+    await two.queue.settle([Settlement(retried, Event.RETRY, FAULT, delay=1.0)])
+    for host in fleet.hosts:
+        await fleet.told()
+        await host.ledger.finish_stops()
+    for host in fleet.hosts:
+        await fleet.becomes(host, Status.FAILED)
+        assert [job["status"] for job in await fleet.jobs(host)] == ["failed", "cancelled"]
+    await fleet.clock.advance(31)
+    assert await take(one, 9) == await take(two, 9) == []

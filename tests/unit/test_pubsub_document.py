@@ -25,7 +25,7 @@ def parse(example: dict[str, Any]) -> JobRequest | JobUpdate | BatchEvent | Host
 
 def test_there_is_an_example_of_each_kind() -> None:
     kinds = {(example["type"], example.get("event"), "job_id" in example) for example in EXAMPLES}
-    events = ("created", "records", "cancelled", "reopened", "ended")
+    events = ("created", "records", "cancelled", "stopped", "reopened", "ended")
     assert kinds == {
         *((kind, None, ours) for kind in ("job_request", "job_status") for ours in (True, False)),
         *(("batch_status", event, False) for event in events),

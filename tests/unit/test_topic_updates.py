@@ -180,7 +180,10 @@ CREATED = {"flow": "f", "variants": [{}], "records": 2, "owner_uid": 0, "created
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        (an_event("painted"), "field 'event' must be one of created, records, ended, cancelled, reopened"),
+        (
+            an_event("painted"),
+            "field 'event' must be one of created, records, ended, cancelled, stopped, reopened",
+        ),
         (an_event("cancelled", schema=2), "a newer one has sent it"),
         (an_event("cancelled", batch_id="a b"), "field 'batch_id' must be up to 64 letters"),
         (an_event("cancelled", host=None), "field 'host' is missing"),
