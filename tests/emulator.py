@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,12 +76,22 @@ class Emulator:
         self.start()
 
     def stop(self) -> None:
-        """Have it answer nothing any more, though its port is open."""
+        """Have it answer nothing any more, though its port is open; return when the kernel has stopped all of it."""
         os.kill(self.pid, signal.SIGSTOP)
+        threads = list(Path(f"/proc/{self.pid}/task").iterdir())
+        while any(_state(thread) != "T" for thread in threads):
+            time.sleep(0.001)
 
     def cont(self) -> None:
         """Undo ``stop``."""
         os.kill(self.pid, signal.SIGCONT)
+
+
+def _state(thread: Path) -> str:
+    try:
+        return (thread / "stat").read_text().rpartition(") ")[2].split()[0]
+    except OSError:  # it has ended
+        return "T"
 
 
 def _close(tool: subprocess.Popen[str]) -> None:

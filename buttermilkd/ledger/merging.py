@@ -176,7 +176,8 @@ def _fill_in(connection: sqlite3.Connection, book: Book, event: BatchCreated) ->
         """UPDATE batches SET origin = ?, flow = ?, flow_version = ?, variants = ?, records = ?, total = ?,
                   pending = max(0, ? - running - completed - failed - cancelled), duplicates = ?, seed = ?,
                   priority = ?, concurrency = ?, error_policy = ?, owner_uid = ?, created_at = ?,
-                  phase = CASE WHEN cancelled_at IS NULL THEN 'open' ELSE 'stopping' END, ended_at = NULL
+                  phase = CASE WHEN cancelled_at IS NULL THEN 'open' ELSE 'stopping' END, ended_at = NULL,
+                  next_job = first_job
            WHERE key = ?""",
         (
             *(event.host, spec.flow, spec.flow_version, json.dumps(list(spec.variants)), spec.records),

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from buttermilkd.jobs import Event, Job, Settlement, Status, Taken
 from buttermilkd.ledger import claims
+from buttermilkd.ledger.batches import cancel_job
 from buttermilkd.ledger.books import Book, Books
 from buttermilkd.ledger.judging import Fate, Judgement, Known, judge
 from buttermilkd.ledger.teller import Teller
@@ -144,12 +145,18 @@ def settle(
     """Record what became of taken jobs, and put in the outbox what is to be told or asked for again."""
     settled = claims.settle(connection, settlements, now)
     by_batch: dict[int, list[int]] = {}
-    for settlement in settled.recorded:
+    for settlement in list(settled.recorded):
         lease = _lease(settlement)
         by_batch.setdefault(lease.batch, []).append(lease.id)
-        if settlement.event is Event.GIVE_BACK:
+        if settlement.event not in (Event.GIVE_BACK, Event.RETRY, Event.DISTURB):
+            continue
+        if _is_stopping(connection, lease.batch):
+            # Nobody is to run it any more: its message is dropped by whoever gets it.
+            settled.recorded.remove(settlement)
+            cancel_job(connection, lease.id, lease.batch, teller, now)
+        elif settlement.event is Event.GIVE_BACK:
             connection.execute("UPDATE jobs SET due = NULL WHERE id = ?", (lease.id,))
-        elif settlement.event in (Event.RETRY, Event.DISTURB):
+        else:
             teller.ask_for(connection, lease.batch, [lease.id], now, lease.ack_id)
     for batch in {_lease(one).batch for one in settled.recorded if one.event is Event.FAIL}:
         teller.tell_stop(connection, batch, now)
@@ -161,6 +168,11 @@ def settle(
         [(lease.id, lease.ack_id) for lease in map(_lease, settlements)],
     )
     return settled
+
+
+def _is_stopping(connection: sqlite3.Connection, batch: int) -> bool:
+    row = connection.execute("SELECT phase FROM batches WHERE key = ?", (batch,)).fetchone()
+    return bool(row["phase"] == "stopping")
 
 
 def _lease(settlement: Settlement) -> Lease:

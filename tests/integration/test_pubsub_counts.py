@@ -8,8 +8,10 @@ from buttermilkd.bell import Bell
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.jobs import BatchSpec, Ending, Event, Job, Outcome, Settlement, Status
 from buttermilkd.messages import BatchCreated, BatchEvent, JobUpdate
+from buttermilkd.queues.pubsub.api import Outgoing
 from buttermilkd.retries import RetryLimits
 from tests.integration.fleet import BACK, DONE, FAULT, Fleet, cancel, end, follow, nobody, take, until
+from tests.memory_broker import MemoryBroker
 from tests.pubsub_host import Host
 
 LIMITS = RetryLimits(max_retries=1, max_deferrals=1, backoff=1.0, max_backoff=1.0)
@@ -254,3 +256,17 @@ async def test_a_retry_that_crosses_a_failure_which_stops_its_batch_is_cancelled
         assert [job["status"] for job in await fleet.jobs(host)] == ["failed", "cancelled"]
     await fleet.clock.advance(31)
     assert await take(one, 9) == await take(two, 9) == []
+
+
+async def test_a_cancel_that_is_heard_of_before_its_batch_counts_all_of_its_jobs(fleet: Fleet) -> None:
+    one = await fleet.join("one")
+    follow(one)
+    spec = BatchSpec("b", "f", "0" * 12, ({},), 3, 1000, queue="pubsub")
+    cancelled = BatchEvent(event="cancelled", batch_id="b", host="two", at=1.0, sequence=5)
+    created = BatchCreated(spec=spec, created_at=1.0, batch_id="b", host="two", at=1.0, sequence=0)
+    for event in (cancelled, created):
+        await MemoryBroker(fleet.cloud).publish("status", [Outgoing(event.encode(), event.attributes())])
+        await fleet.told()
+    await fleet.becomes(one, Status.CANCELLED)
+    view = await fleet.batch(one)
+    assert (view["total"], view["pending"], view["cancelled"]) == (3, 0, 3)
