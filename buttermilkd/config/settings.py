@@ -62,7 +62,7 @@ class PubsubSettings(_Table):
     lease: Annotated[float, duration_in("20s", "600s")] = duration("300s")
     """Seconds for which a job is kept from other hosts, again and again while it waits or runs here."""
     unknown_flow_after: Duration = duration("10m")
-    """Seconds for which a job of a flow that this host does not know is left to others before it counts as failed."""
+    """Seconds for which a job of a flow that this host does not know is left to others before it is a dead letter."""
 
 
 class DaemonSettings(_Table):

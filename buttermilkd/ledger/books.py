@@ -86,16 +86,20 @@ class Books:
         batch_id: str,
         flow: str,
         *,
-        original_id: str | None = None,
+        original_id: str | int | None = None,
         created_at: float | None = None,
         priority: int = 0,
         concurrency: int | None = None,
     ) -> Book:
-        """The batch; where nobody has told of it yet, one without an end."""
+        """The batch; where nobody has told of it yet, one without an end.
+
+        ``original_id`` is the batch's id as its creator wrote it, where that is another one; it may be a number.
+        """
         book = self.find(batch_id)
         if book is None:
             created = self._now if created_at is None else created_at
-            book = self._open(batch_id, flow, original_id, (created, priority, concurrency))
+            kept = None if original_id is None else json.dumps(original_id)
+            book = self._open(batch_id, flow, kept, (created, priority, concurrency))
         return book
 
     def _open(

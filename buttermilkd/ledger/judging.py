@@ -4,22 +4,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from buttermilkd.jobs import Status
+from buttermilkd.messages.updates import RANKS
 
-RANKS = {
-    Status.PENDING: 0,
-    Status.RUNNING: 0,
-    Status.CANCELLED: 1,
-    Status.FAILED: 2,
-    Status.COMPLETED: 3,
-}
-"""As in ``messages.JobUpdate``: where hosts differ on how one execution ended, the higher counts, on all of them."""
 FRESH = 180.0
 """Seconds without a word after which a host is no longer believed to run a job: it tells every minute."""
-LONGEST_DEFERRAL = 600.0
-"""Seconds; Pub/Sub holds no message for longer."""
 CROWDED = 5.0
 """Seconds to wait at least with a job whose batch runs as many as it may; more, where many wait."""
 LONGEST_WAIT = 300.0
+"""Seconds to wait at most with one of those."""
 LOOKS = 4.0
 """Such jobs that come back in a second for each that may run: enough, unless they are short."""
 ELSEWHERE = 2.0
@@ -90,7 +82,7 @@ def judge(known: Known, generation: int, not_before: float | None, now: float) -
 
 
 def _later(seconds: float) -> Judgement:
-    return Judgement(Fate.DEFER, min(seconds, LONGEST_DEFERRAL))
+    return Judgement(Fate.DEFER, seconds)
 
 
 def precedence(generation: int, status: Status, sequence: int) -> tuple[int, int, int]:

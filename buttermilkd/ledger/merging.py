@@ -55,7 +55,7 @@ def _merge_job(
     parts = split_job_id(update.job_id or "")
     if parts is None:
         return  # one of the original's own, whose jobs nobody here can know
-    book = books.batch(update.batch_id, update.flow or "", original_id=_kept(update))
+    book = books.batch(update.batch_id, update.flow or "", original_id=update.original_batch_id)
     row = books.job(book, parts[1], update.record_id, update.parameters)
     if row is None:
         logger.warning("%s tells of %s, which is another job here", update.host, update.job_id)
@@ -76,10 +76,6 @@ def _merge_job(
         books.move(book, known, update.status)
     if update.status is Status.FAILED:
         stop_if_asked(connection, book.key)
-
-
-def _kept(update: JobUpdate) -> str | None:
-    return None if update.original_batch_id is None else json.dumps(update.original_batch_id)
 
 
 def _record(

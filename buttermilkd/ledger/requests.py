@@ -1,6 +1,5 @@
 """Jobs that messages ask for: judged, recorded as running, settled. Operations for the writer's thread."""
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
@@ -29,7 +28,7 @@ def claim(
         book = books.batch(
             request.batch_id,
             request.flow,
-            original_id=_kept(request),
+            original_id=request.original_batch_id,
             created_at=request.created_at,
             priority=request.priority,
             concurrency=request.concurrency,
@@ -61,11 +60,6 @@ def claim(
 
 _CANCEL = """UPDATE jobs SET status = 'cancelled', due = NULL, ended_at = ?, generation = ?,
                             error = 'the batch was cancelled' WHERE id = ?"""
-
-
-def _kept(request: JobRequest) -> str | None:
-    """The batch id as its creator wrote it, as JSON: it may be a number."""
-    return None if request.original_batch_id is None else json.dumps(request.original_batch_id)
 
 
 def _known(book: Book, row: sqlite3.Row, request: JobRequest, is_executing: bool) -> Known:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Event, Outcome, Settlement, Taken
-from buttermilkd.ledger import outbox, queries, requests
+from buttermilkd.ledger import outbox, requests
 from buttermilkd.ledger.ledger import Ledger, report_failure
 from buttermilkd.ledger.merging import merge
 from buttermilkd.ledger.teller import SHARED
@@ -99,9 +99,8 @@ class SharedLedger:
         return told
 
     async def totals(self) -> tuple[int, int]:
-        """Pending and running jobs of all batches that the hosts share, as far as this one knows."""
-        by_flow = (await self.ledger.query(queries.totals)).values()
-        return sum(pending for pending, _ in by_flow), sum(running for _, running in by_flow)
+        """Pending and running jobs of all batches, as far as this host knows."""
+        return await self.ledger.totals()
 
     async def bury(self, letter: DeadMessage) -> None:
         """Keep a message that cannot be read as a dead letter."""

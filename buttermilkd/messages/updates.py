@@ -22,7 +22,8 @@ from buttermilkd.messages.wire import SCHEMA, check_schema, read, type_of, write
 
 JOB_STATUS = "job_status"
 
-_RANKS = {Status.PENDING: 0, Status.RUNNING: 0, Status.CANCELLED: 1, Status.FAILED: 2, Status.COMPLETED: 3}
+RANKS = {Status.PENDING: 0, Status.RUNNING: 0, Status.CANCELLED: 1, Status.FAILED: 2, Status.COMPLETED: 3}
+"""Where hosts differ on how one execution ended, the higher counts, on all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class JobUpdate:
     @property
     def precedence(self) -> tuple[int, int, int]:
         """An update applies only where this is greater than that of the last one which did."""
-        return self.generation, _RANKS[self.status], self.sequence
+        return self.generation, RANKS[self.status], self.sequence
 
     def encode(self) -> bytes:
         """The message's body.

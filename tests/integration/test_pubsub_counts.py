@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+import pytest
+
 from buttermilkd.batches import Batches
 from buttermilkd.bell import Bell
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.jobs import BatchSpec, Ending, Event, Job, Outcome, Settlement, Status
-from buttermilkd.messages import BatchCreated, BatchEvent, JobUpdate
+from buttermilkd.messages import BatchCreated, BatchEvent, JobRequest, JobUpdate
 from buttermilkd.queues.pubsub.api import Outgoing
 from buttermilkd.retries import RetryLimits
 from tests.integration.fleet import BACK, DONE, FAULT, Fleet, cancel, end, follow, nobody, take, until
@@ -270,3 +272,18 @@ async def test_a_cancel_that_is_heard_of_before_its_batch_counts_all_of_its_jobs
     await fleet.becomes(one, Status.CANCELLED)
     view = await fleet.batch(one)
     assert (view["total"], view["pending"], view["cancelled"]) == (3, 0, 3)
+
+
+async def test_a_message_that_clashes_does_not_hold_up_who_takes_jobs(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await fleet.join("one")
+    await one.add("b", "f", ["x", "y"])
+    beyond = JobRequest(
+        job_id="b.9", batch_id="b", number=9, flow="f", record_id="q", parameters={}, created_at=1.0
+    )
+    await MemoryBroker(fleet.cloud).publish("jobs", [Outgoing(beyond.encode(), beyond.attributes())])
+    monkeypatch.setattr(one.shared, "bury", lambda _: asyncio.Event().wait())  # as on a disk that hangs
+    async with asyncio.timeout(5):
+        taken = await take(one, 3)
+    assert sorted(job.job.job_id for job in taken) == ["b.1", "b.2"]

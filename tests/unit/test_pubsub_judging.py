@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from buttermilkd.jobs import Status
-from buttermilkd.ledger.judging import FRESH, LONGEST_DEFERRAL, Fate, Judgement, Known, judge, precedence
+from buttermilkd.ledger.judging import FRESH, Fate, Judgement, Known, judge, precedence
 from buttermilkd.messages import JobUpdate
 
 NOW = 1_000_000.0
@@ -45,9 +45,9 @@ def test_what_runs_elsewhere_waits_as_long_as_that_host_tells_of_it() -> None:
     assert fate(replace(known, heard_at=NOW - FRESH)) == Judgement(Fate.TAKE)
 
 
-def test_what_is_not_due_yet_goes_back_for_as_long_as_pubsub_can_hold_it() -> None:
+def test_what_is_not_due_yet_goes_back_until_it_is() -> None:
     assert fate(WAITING, not_before=NOW + 30) == Judgement(Fate.DEFER, 30.0)
-    assert fate(WAITING, not_before=NOW + 86_400) == Judgement(Fate.DEFER, LONGEST_DEFERRAL)
+    assert fate(WAITING, not_before=NOW + 86_400) == Judgement(Fate.DEFER, 86_400.0)
     assert fate(WAITING, not_before=NOW) == Judgement(Fate.TAKE)
 
 

@@ -36,7 +36,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Of topics and subscriptions, with their project: ``projects/P/topics/T``."""
+    """Of topics and subscriptions: their last parts, or in full, ``projects/P/topics/T``."""
 
     jobs_topic: str
     status_topic: str
@@ -101,6 +101,8 @@ class PubsubQueue:
         """Jobs that were taken and are not settled, by id."""
         self._adopted: dict[str, str] = {}
         """The messages that hold the leases of jobs now whose first leases were lost, by job id."""
+        self._clashing: list[Arrival] = []
+        self._has_clashing = asyncio.Event()
         self._follow: Callable[[Merged], Coroutine[Any, Any, None]] | None = None
         self._arrived = 0
         self._worked = 0
@@ -144,6 +146,7 @@ class PubsubQueue:
                 ("follower", self.follower.run()),
                 ("repeating", self.follower.repeat()),
                 ("mending", self._mending.run()),
+                ("clashes", self._bury_clashing()),
             ):
                 tasks.create_task(service, name=f"pubsub {name}")
 
@@ -206,13 +209,23 @@ class PubsubQueue:
             raise
         self._dispose(claimed)
         self._executing |= {one.job.job_id: one for one in claimed.taken}
-        await self._intake.bury_clashing(claimed.clashing)
         return claimed.taken
 
     def _dispose(self, claimed: Claimed) -> None:
         self._leases.acknowledge(claimed.dropped)
         self._leases.defer(claimed.deferred)
         self._adopted |= claimed.adopted
+        if claimed.clashing:
+            self._clashing += claimed.clashing
+            self._has_clashing.set()
+
+    async def _bury_clashing(self) -> None:
+        """Bury what cannot be run, beside the taking: who takes jobs may be cancelled, and must not lose them by that."""
+        while True:
+            await self._has_clashing.wait()
+            self._has_clashing.clear()
+            clashing, self._clashing = self._clashing, []
+            await self._intake.bury_clashing(clashing)
 
     def _undo(self, claim: "asyncio.Future[Claimed]") -> None:
         if claim.cancelled() or claim.exception() is not None:
