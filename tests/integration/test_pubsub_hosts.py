@@ -378,6 +378,22 @@ async def test_of_what_is_too_much_for_pubsub_the_end_is_told_and_the_result_is_
     assert (await fleet.batch(one))["completed"] == 2
 
 
+async def test_a_message_whose_retry_could_not_be_published_is_a_dead_letter_and_not_begun(
+    fleet: Fleet,
+) -> None:
+    one = await fleet.join("one")
+    # As it is, Pub/Sub takes it; written as ASCII, each of these characters is six bytes.
+    texts = ["é" * 1_600_000, "é" * 1_500_000]
+    for number, text in enumerate(texts):
+        data = json.dumps(
+            {"flow": "f", "record_id": f"r-{number}", "batch_id": "b", "text": text}, ensure_ascii=False
+        )
+        await MemoryBroker(fleet.cloud).publish("jobs", [Outgoing(data.encode(), {})])
+    assert [one.job.record_id for one in await take(one)] == ["r-1"]
+    (reason,) = await fleet.letters(one)
+    assert reason.startswith("the message is too large to be published again for a retry: 9,600,")
+
+
 async def test_a_host_whose_clock_is_an_hour_slow_disturbs_nothing(fleet: Fleet) -> None:
     one = await fleet.join("one")
     slow_clock = HandMovedClock(fleet.clock.now() - 3600)

@@ -8,7 +8,8 @@ from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError, NotAJobError, UnreadableError
 from buttermilkd.messages import DeadMessage, JobRequest
-from buttermilkd.queues.pubsub.api import Message
+from buttermilkd.queues.pubsub.api import Message, Outgoing
+from buttermilkd.queues.pubsub.batching import LARGEST_PUBLISH, size
 from buttermilkd.queues.pubsub.leases import Leases
 from buttermilkd.queues.pubsub.link import Link
 from buttermilkd.queues.pubsub.ports import SharedLedger
@@ -24,6 +25,10 @@ REMEMBERED = 10_000
 """Messages that were turned away."""
 MOST_AT_ONCE = 1_000
 """Messages that go back at once within so many seconds."""
+LARGEST_REQUEST = LARGEST_PUBLISH - 10_000
+"""Bytes; what a job gains over its attempts, such as longer numbers, takes some more."""
+_GROWTH = 3
+"""How many times as long a message may become that is written anew: as ASCII, two bytes of UTF-8 are six."""
 
 
 class Turns:
@@ -123,6 +128,7 @@ class Intake:
             request = JobRequest.parse(
                 message.data, message.attributes, message.message_id, message.published_at
             )
+            _check_size(message, request)
         except NotAJobError:
             self._leases.acknowledge([message.ack_id])
         except UnreadableError as error:
@@ -176,3 +182,19 @@ class Intake:
             self._leases.defer({message.ack_id: LONGEST_TURN})
         else:
             self._leases.acknowledge([message.ack_id])
+
+
+def _check_size(message: Message, request: JobRequest) -> None:
+    """Whether the job could be asked for once more, if it had to be tried again: another's message may be too large.
+
+    Raises:
+        UnreadableError: it could not, and its retry would be lost.
+    """
+    if len(message.data) * _GROWTH < LARGEST_REQUEST:
+        return
+    octets = size(Outgoing(request.encode(), request.attributes()))
+    if octets > LARGEST_REQUEST:
+        raise UnreadableError(
+            f"the message is too large to be published again for a retry: {octets:,} bytes as it would be then, "
+            f"{LARGEST_REQUEST:,} are the most; keep large parameters in a file or a bucket, and send its name"
+        )
