@@ -125,8 +125,8 @@ def _run(
     from buttermilkd.host import logs  # noqa: PLC0415
 
     loaded = _loaded(config, settings)
-    logs.set_up(log_level)
-    asyncio.run(service.run(loaded, record=record, lifeline=lifeline))
+    with logs.logging_to(level=log_level, host=loaded.daemon.host) as journal:
+        asyncio.run(service.run(loaded, record=record, lifeline=lifeline, journal=journal))
     return Exit.OK
 
 

@@ -80,6 +80,8 @@ class DaemonSettings(_Table):
     """Seconds that running jobs get to end when the daemon stops."""
     max_interruptions: Annotated[int, whole(1, 1000, 10)] = 10
     """Deaths of the daemon that a job may live through before it counts as failed."""
+    journal_output: Flag = True
+    """What jobs print goes to systemd's journal as well, where the daemon's own log goes there."""
 
 
 class ControlSettings(_Table):

@@ -19,6 +19,7 @@ from buttermilkd.messages import (
     FlowsView,
     FlowView,
     InfoView,
+    JournalView,
     QueueView,
     RunningView,
     StatusView,
@@ -60,6 +61,7 @@ async def status(services: Services, _call: Call) -> web.Response:
             pending=depth.pending,
             running=depth.running,
         ),
+        journal=None if services.journal is None else JournalView(lost=services.journal.lost),
         reporters=reporter_views(services.activity.observe(), services.clock.monotonic()),
     )
     return web.json_response(view)

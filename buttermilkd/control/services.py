@@ -17,6 +17,7 @@ from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import InvalidRequestError, TimedOutError
 from buttermilkd.host.delegation import Delegation
+from buttermilkd.host.journal.sender import Sender
 from buttermilkd.idle.gate import Gate
 from buttermilkd.idle.history import History
 from buttermilkd.idle.recorder import Recorder
@@ -59,6 +60,8 @@ class Services:
     """Why a flow cannot run here; None where nothing speaks against it."""
     delegation: Delegation
     """Whether jobs have control groups of their own."""
+    journal: Sender | None
+    """Sends to systemd's journal, where the daemon's own log goes there."""
     host: str
     started_at: float
     keys: dict[tuple[int, str], asyncio.Lock] = field(default_factory=dict)

@@ -19,6 +19,8 @@ from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.host.delegation import Delegation, delegated
 from buttermilkd.host.instance import sole_instance
+from buttermilkd.host.journal.output import JobsOutput
+from buttermilkd.host.journal.sender import Sender
 from buttermilkd.host.sockets import listening
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate, Look
@@ -38,6 +40,7 @@ from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
 from buttermilkd.runner import checks
+from buttermilkd.runner.attempt import Listen
 from buttermilkd.runner.footprint import Footprint
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
@@ -58,10 +61,14 @@ class Foundations:
     recovered: Recovered
     activity: Sources
     recorder: Recorder | None
+    journal: Sender | None
+    """Sends to systemd's journal, where the daemon's own log goes there."""
 
 
 @asynccontextmanager
-async def opened(settings: Settings, clock: Clock, record: Path | None = None) -> AsyncIterator[Services]:
+async def opened(
+    settings: Settings, clock: Clock, record: Path | None = None, journal: Sender | None = None
+) -> AsyncIterator[Services]:
     """Everything that the daemon is made of, opened in order and closed in reverse.
 
     Raises:
@@ -78,7 +85,7 @@ async def opened(settings: Settings, clock: Clock, record: Path | None = None) -
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
         reporters = ActivityServer(stack.enter_context(reports), clock)
         activity = Sources(reporters, _probing(settings.activity, clock))
-        built_on = Foundations(lock, hierarchy, delegation, ledger, recovered, activity, recorder)
+        built_on = Foundations(lock, hierarchy, delegation, ledger, recovered, activity, recorder, journal)
         services = _assembled(settings, clock, built_on, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
@@ -95,6 +102,7 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         clock=clock,
         keep_fds=[on.lock],
         groups=on.delegation.jobs,
+        listen=_listening(settings, clock, on.journal),
     )
     history = History(clock, runner.footprint.are_running)
     stack.push_async_callback(upkeep.write_history, history, on.ledger)
@@ -128,9 +136,17 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         activity=on.activity,
         check=check,
         delegation=on.delegation,
+        journal=on.journal,
         host=settings.daemon.host,
         started_at=clock.now(),
     )
+
+
+def _listening(settings: Settings, clock: Clock, journal: Sender | None) -> Listen | None:
+    """Where what jobs print goes beside the ledger."""
+    if journal is None or not settings.daemon.journal_output:
+        return None
+    return JobsOutput(journal, clock).listen
 
 
 def _gate(

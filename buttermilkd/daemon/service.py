@@ -15,17 +15,24 @@ from buttermilkd.config.settings import Settings
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
 from buttermilkd.daemon.assembly import opened
+from buttermilkd.host.journal.sender import Sender
 from buttermilkd.host.lifeline import Lifeline, held_by_others
 from buttermilkd.plurals import count
 
 logger = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, *, record: Path | None = None, lifeline: Path | None = None) -> None:
+async def run(
+    settings: Settings,
+    *,
+    record: Path | None = None,
+    lifeline: Path | None = None,
+    journal: Sender | None = None,
+) -> None:
     """Run the daemon until SIGTERM or SIGINT, then drain. A second signal gives back at once what runs.
 
     ``record`` is a file to which what decides on idleness is appended; ``lifeline`` one of which somebody holds a
-    lock for as long as the daemon is needed.
+    lock for as long as the daemon is needed; ``journal`` is what jobs print into.
 
     Raises:
         ConflictError, StorageError, MisconfiguredError: it cannot start; the message says what mends it.
@@ -36,7 +43,7 @@ async def run(settings: Settings, *, record: Path | None = None, lifeline: Path 
         loop.add_signal_handler(number, _note, stop, number)
     async with AsyncExitStack() as stack:
         needed = None if lifeline is None else stack.enter_context(held_by_others(lifeline, SystemClock()))
-        services = await stack.enter_async_context(opened(settings, SystemClock(), record))
+        services = await stack.enter_async_context(opened(settings, SystemClock(), record, journal))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         named = {
             "activity": services.activity.server.run(),

@@ -30,6 +30,11 @@ class QueueView(TypedDict):
     running: int
 
 
+class JournalView(TypedDict):
+    lost: int
+    """Log records that systemd's journal did not take in time, since the start."""
+
+
 class StatusView(TypedDict):
     """The daemon, idle or why not."""
 
@@ -46,6 +51,8 @@ class StatusView(TypedDict):
     concurrency: int
     running: list[RunningView]
     queue: QueueView
+    journal: JournalView | None
+    """None: the daemon's log does not go to the journal."""
     reporters: list[ReporterView]
 
 

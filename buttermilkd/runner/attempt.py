@@ -2,11 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from buttermilkd.jobs import Ending, Job, Outcome
 from buttermilkd.runner.timers import Timer, Timers
 
 Ended = Callable[[Job, Outcome], None]
+
+
+class Listener(Protocol):
+    """Hears what one attempt prints."""
+
+    def write(self, data: bytes, *, errors: bool) -> None:
+        """Something was printed, on standard error or on standard output."""
+
+    def finish(self) -> None:
+        """Nothing more is printed."""
+
+
+Listen = Callable[[Job], Listener]
+"""Makes the listener of an attempt, when it first prints something."""
 
 DISTURBED_FOR = 60.0
 """Seconds after a suspension for which what fails is not held against a job."""
@@ -21,6 +36,9 @@ class Attempt:
     job: Job
     ended: Ended
     """Called once, when it has ended."""
+    listen: Listen | None = None
+    """None: nobody listens."""
+    listener: Listener | None = None
     asked: Ending | None = None
     """How it shall end, once it was told to stop."""
     started_at: float | None = None
@@ -37,6 +55,17 @@ class Attempt:
     def is_ending(self) -> bool:
         """It was told to stop: what it still does is its clean-up, which nothing may hold up."""
         return self.asked is not None or self.timed_out
+
+    def printed(self, data: bytes, *, errors: bool = False) -> None:
+        """It has printed something, on standard error or on standard output."""
+        if self.listen is not None and data:
+            if self.listener is None:
+                self.listener = self.listen(self.job)
+            self.listener.write(data, errors=errors)
+
+    def finish_printing(self) -> None:
+        if self.listener is not None:
+            self.listener.finish()
 
     def suspend(self, now: float) -> None:
         self.suspended_at = now if self.suspended_at is None else self.suspended_at

@@ -92,10 +92,12 @@ class CommandRun:
     def _write_output(self, data: bytes) -> None:
         self.log.write(data)
         self._last_line.write(data)
+        self.attempt.printed(data)
 
     def _write_error(self, data: bytes) -> None:
         self.log.write(data)
         self._errors.write(data)
+        self.attempt.printed(data, errors=True)
 
     def _time_is_up(self) -> None:
         self.attempt.timed_out = True

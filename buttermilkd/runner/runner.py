@@ -12,7 +12,7 @@ from buttermilkd.cgroups import Group
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job, Outcome
 from buttermilkd.runner.arguments import inherited
-from buttermilkd.runner.attempt import Attempt, Ended
+from buttermilkd.runner.attempt import Attempt, Ended, Listen
 from buttermilkd.runner.callables.lane import CallableLane
 from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
@@ -28,7 +28,7 @@ class Runner:
 
     ``scratch`` is a folder of its own, for result files; what is in it is removed. ``keep_fds`` stay open until
     the last process of a job is gone, even when the daemon is killed. ``groups`` is the control group in which
-    jobs get groups of their own; None: none was delegated. ``on_room`` is called when more
+    jobs get groups of their own; None: none was delegated. ``listen`` makes what hears each attempt print. ``on_room`` is called when more
     jobs can be started than before. Setting ``flows`` changes what later jobs run as.
     """
 
@@ -41,12 +41,14 @@ class Runner:
         clock: Clock,
         keep_fds: Sequence[int] = (),
         groups: Group | None = None,
+        listen: Listen | None = None,
         on_room: Callable[[], None] = lambda: None,
     ) -> None:
         self.flows = flows
         self.on_room = on_room
         self._scratch = scratch
         self._clock = clock
+        self._listen = listen
         self._slots = Slots(concurrency)
         self._timers = Timers(clock)
         self._failure: Exception | None = None
@@ -131,7 +133,7 @@ class Runner:
 
         A job beyond the room that there is waits inside, and can be recalled.
         """
-        attempt = Attempt(job, ended)
+        attempt = Attempt(job, ended, self._listen)
         self._attempts[job.job_id] = attempt
         self._waiting[job.job_id] = attempt
         if not self._place_due:
@@ -197,6 +199,7 @@ class Runner:
         for waiter in self._waiters.pop(job_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
+        attempt.finish_printing()
         if outcome.ending is Ending.FAILED and not attempt.timed_out:
             outcome = replace(outcome, disturbed=attempt.is_disturbed(self._clock.monotonic()))
         attempt.ended(attempt.job, outcome)

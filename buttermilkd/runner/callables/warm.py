@@ -96,6 +96,7 @@ class WarmWorker:
         if not self.closing:
             self.handed.promote()
         self._hold()
+        call.attempt.printed(outcome.log)
         self._ended(call.attempt, outcome)
 
     def _heard(self, message: dict[str, Any]) -> None:
