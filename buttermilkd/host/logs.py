@@ -10,7 +10,7 @@ from typing import TextIO
 
 from buttermilkd.host.journal.entries import priority
 from buttermilkd.host.journal.handler import JournalHandler
-from buttermilkd.host.journal.sender import SOCKET, Sender, transport
+from buttermilkd.host.journal.sender import SOCKET, NativeTransport, Sender
 
 _COLOURS = ((logging.ERROR, "31"), (logging.WARNING, "33"), (logging.INFO, ""), (0, "2"))
 _PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -63,7 +63,7 @@ def logging_to(
     what was not sent yet is waited for, but not for ever.
     """
     if goes_to_journal(stream, environ) and socket.exists():
-        sender = Sender(transport(socket), host)
+        sender = Sender(NativeTransport(socket), host)
         sender.start()
         try:
             _log_by(JournalHandler(sender), level)

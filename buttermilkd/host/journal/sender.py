@@ -29,15 +29,22 @@ class Transport(Protocol):
     def send(self, pairs: tuple[tuple[str, bytes], ...]) -> None:
         """Raises OSError."""
 
+    def close(self) -> None: ...
 
-def transport(path: Path = SOCKET) -> Transport:
+
+class NativeTransport(JournaldTransport):  # type: ignore[misc]  # it has no types
     """The journal's native protocol.
 
     Each entry is addressed anew, so that a socket which was replaced is found. The values are bytes, whose length
     is sent before them: any line and any byte comes through. One too large for a datagram goes by a sealed memfd.
     """
-    made: Transport = JournaldTransport(path, connected=False)
-    return made
+
+    def __init__(self, path: Path = SOCKET) -> None:
+        super().__init__(path, connected=False)
+
+    def close(self) -> None:
+        """The library leaves its socket open."""
+        self.socket.close()
 
 
 class Sender:
@@ -89,9 +96,10 @@ class Sender:
 
     def _work(self) -> None:
         while (one := self._next()) is not None:
-            self._deliver(one)
-            if (told := self._losses()) is not None:
-                self._deliver(told)
+            if not self._deliver(one):
+                self.lose()
+            self._tell_losses()
+        self._send.close()
 
     def _next(self) -> Entry | None:
         with self._changed:
@@ -103,8 +111,8 @@ class Sender:
             self._size -= one.size
             return one
 
-    def _deliver(self, one: Entry) -> None:
-        """Send it, for as long as it takes; what cannot be sent at all is lost."""
+    def _deliver(self, one: Entry) -> bool:
+        """Send it, for as long as it takes; whether it could be sent at all."""
         while True:
             try:
                 self._send.send(one.fields)
@@ -112,20 +120,26 @@ class Sender:
                 if error.errno in _NOBODY_RECEIVES and not self._closing:
                     self._pause()
                     continue
-                self.lose()
-            return
+                return False
+            return True
 
     def _pause(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._closing, _AGAIN_AFTER)
 
-    def _losses(self) -> Entry | None:
-        """What tells of losses, once there is room again."""
+    def _tell_losses(self) -> None:
+        """Say what was lost, once there is room again."""
         with self._changed:
             if not self._untold or len(self._waiting) > MOST_ENTRIES // 2 or self._size > MOST_BYTES // 2:
-                return None
-            lost, self._untold = self._untold, 0
-        text = f"{count(lost, 'log record')} were lost: the journal did not take them as fast as they came"
+                return
+            lost = self._untold
+        if self._deliver(self._losses(lost)):
+            with self._changed:
+                self._untold -= lost
+
+    def _losses(self, lost: int) -> Entry:
+        were = count(lost, "log record was", "log records were")
+        text = f"{were} lost: the journal did not take them as fast as they came"
         return entry(
             {
                 "MESSAGE": text,
