@@ -29,6 +29,7 @@ from buttermilkd.jobs import (
     new_batch_id,
     transition,
 )
+from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import Ledger, queries
 from buttermilkd.ledger.batches import Answer
 from buttermilkd.messages import CreateBatch, CreatedView, ReceiptView, RetriedView
@@ -150,7 +151,9 @@ class Batches:
             # One at a time: a batch's jobs are one contiguous range of the ledger's table.
             async with self._writing:
                 await self._ledger.create(spec, iter(records), caller.keep(created) if caller.keep else None)
-            logger.info("created %s: %s of %s", spec.batch_id, count(spec.total, "job"), spec.flow)
+            jobs = count(spec.total, "job")
+            told = about(spec, Kind.BATCH_CREATED, peer_uid=caller.uid)
+            logger.info("created %s: %s of %s", spec.batch_id, jobs, spec.flow, extra=told)
         return created
 
     async def _flow(self, name: str) -> Flow:
@@ -168,10 +171,10 @@ class Batches:
 
     # Cancel
 
-    async def cancel(self, batch_id: str, *, now: bool) -> ReceiptView:
+    async def cancel(self, batch_id: str, *, now: bool, by: int | None = None) -> ReceiptView:
         """Cancel a batch: what waits at once, what runs by SIGTERM, grace and SIGKILL, or at once by SIGKILL.
 
-        Asking again while it goes on is the same as asking once.
+        Asking again while it goes on is the same as asking once. ``by`` is the user who asks, here and below.
 
         Raises:
             NotFoundError: there is none.
@@ -183,8 +186,10 @@ class Batches:
             dropped, outcomes = await self._end_all(key, batch_id, now=now)
         finally:
             self._dispatcher.accept(batch_id)
-        logger.info("cancelled %s", batch_id)
-        return _receipt(batch_id, dropped, outcomes, ended)
+        receipt = _receipt(batch_id, dropped, outcomes, ended)
+        told = about(batch_id, Kind.CANCEL_ASKED, peer_uid=by)
+        logger.info("cancelled %s: %s", batch_id, receipt["summary"], extra=told)
+        return receipt
 
     async def _end_all(self, key: int, batch_id: str, *, now: bool) -> tuple[int, list[Outcome]]:
         """Cancel what waits and what runs of a batch that is being stopped; how many waited, and how the others ended."""
@@ -200,7 +205,7 @@ class Batches:
             for batch_id in merged.cancelled:
                 await self._follow_cancel(batch_id)
             for job_id in merged.superseded:
-                logger.info("%s has gone on elsewhere: stopping it here", job_id)
+                logger.info("%s has gone on elsewhere: stopping it here", job_id, extra=about(job_id))
             await self._dispatcher.stop(merged.superseded)
         except ButtermilkError as error:
             logger.error("cannot do here what was done on another host: %s", error)  # noqa: TRY400
@@ -213,10 +218,14 @@ class Batches:
         finally:
             self._dispatcher.accept(batch_id)
         logger.info(
-            "%s was cancelled on another host: %d dropped, %d stopped", batch_id, dropped, len(outcomes)
+            "%s was cancelled on another host: %d dropped, %d stopped",
+            batch_id,
+            dropped,
+            len(outcomes),
+            extra=about(batch_id, Kind.CANCEL_ASKED),
         )
 
-    async def cancel_job(self, job_id: str, *, now: bool) -> ReceiptView:
+    async def cancel_job(self, job_id: str, *, now: bool, by: int | None = None) -> ReceiptView:
         """Cancel one job, waiting or running.
 
         Raises:
@@ -227,16 +236,16 @@ class Batches:
         try:
             while not await self._ledger.cancel_job(job_id):
                 if outcomes := await self._dispatcher.stop([job_id], now=now):
-                    return _receipt(job_id, 0, outcomes, 0)
+                    return _job_receipt(job_id, 0, outcomes, by)
                 # Neither: it has ended, or is just on its way from one to the other.
                 transition(await self._ledger.job_status(job_id), Event.CANCEL)
         finally:
             self._dispatcher.accept(job_id)
-        return _receipt(job_id, 1, [], 0)
+        return _job_receipt(job_id, 1, [], by)
 
     # Retry
 
-    async def retry(self, batch_id: str, *, failed: bool) -> RetriedView:
+    async def retry(self, batch_id: str, *, failed: bool, by: int | None = None) -> RetriedView:
         """Run a batch's failed and cancelled jobs again, or the failed ones alone, each with all of its attempts.
 
         Raises:
@@ -247,9 +256,11 @@ class Batches:
         requeued = await self._ledger.requeue_batch(batch_id, statuses)
         if not requeued:
             raise ConflictError(f"cannot retry {batch_id}: none of its jobs is {' or '.join(statuses)}")
+        told = about(batch_id, Kind.RETRY_ASKED, peer_uid=by)
+        logger.info("retrying %s: %s", batch_id, count(requeued, "job"), extra=told)
         return RetriedView(id=batch_id, requeued=requeued)
 
-    async def retry_job(self, job_id: str) -> RetriedView:
+    async def retry_job(self, job_id: str, *, by: int | None = None) -> RetriedView:
         """Run one failed or cancelled job again.
 
         Raises:
@@ -257,9 +268,9 @@ class Batches:
             ConflictError: it is neither failed nor cancelled.
         """
         transition(await self._ledger.job_status(job_id), Event.REQUEUE)
-        return RetriedView(
-            id=job_id, requeued=await self._ledger.requeue_job(job_id, TRANSITIONS[Event.REQUEUE][0])
-        )
+        requeued = await self._ledger.requeue_job(job_id, TRANSITIONS[Event.REQUEUE][0])
+        logger.info("retrying %s", job_id, extra=about(job_id, Kind.RETRY_ASKED, peer_uid=by))
+        return RetriedView(id=job_id, requeued=requeued)
 
 
 def _arrange(source: Iterable[str], seed: int | None, limit: int | None) -> tuple[list[str], int]:
@@ -306,6 +317,14 @@ def _created(spec: BatchSpec, *, dry_run: bool) -> CreatedView:
         seed=spec.seed,
         dry_run=dry_run,
     )
+
+
+def _job_receipt(job_id: str, dropped: int, outcomes: Sequence[Outcome], by: int | None) -> ReceiptView:
+    """Of one job, which is told."""
+    receipt = _receipt(job_id, dropped, outcomes, 0)
+    told = about(job_id, Kind.CANCEL_ASKED, peer_uid=by)
+    logger.info("cancelled %s: %s", job_id, receipt["summary"], extra=told)
+    return receipt
 
 
 def _receipt(subject: str, dropped: int, outcomes: Sequence[Outcome], ended: int) -> ReceiptView:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from buttermilkd.errors import ButtermilkError, ConflictError, NotFoundError
+from buttermilkd.journal import Fields, Kind, about
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.dead import message, message_number, resolve
 from buttermilkd.messages import DeadMessage, DeadOutcomesView, DeadOutcomeView
@@ -57,14 +58,14 @@ class DeadLetters:
     async def _drop(self, letter_id: str) -> None:
         if not await self._ledger.drop([letter_id]):
             raise NotFoundError(f"cannot drop {letter_id}: it has just been dropped or requeued")
-        logger.info("dropped dead letter %s", letter_id)
+        logger.info("dropped dead letter %s", letter_id, extra=_about(letter_id, Kind.DEAD_LETTER_DROPPED))
 
     async def _requeue(self, letter_id: str) -> None:
         if message_number(letter_id) is None:
             await self._retry(letter_id)
         else:
             await self._publish(letter_id)
-        logger.info("requeued dead letter %s", letter_id)
+        logger.info("requeued dead letter %s", letter_id, extra=_about(letter_id, Kind.DEAD_LETTER_REQUEUED))
 
     async def _publish(self, letter_id: str) -> None:
         """Raises ConflictError, NotFoundError, and what ``republish`` raises."""
@@ -80,3 +81,8 @@ class DeadLetters:
             letter = await self._ledger.query(lambda db: message(db, letter_id))
             await self._republish(letter)
             await self._ledger.republished(letter_id)
+
+
+def _about(letter_id: str, kind: Kind) -> dict[str, Fields]:
+    """A message is about no job that anybody knows."""
+    return about(None if message_number(letter_id) is not None else letter_id, kind)

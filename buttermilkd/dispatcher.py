@@ -8,9 +8,11 @@ from functools import partial
 from typing import Protocol
 
 from buttermilkd.bell import Bell, first_of
+from buttermilkd.chronicle import Chronicle
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import Ending, Event, Job, Outcome, Settlement, Taken
+from buttermilkd.journal import Kind, about
 from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
 from buttermilkd.retries import RetryLimits, decide
@@ -21,6 +23,7 @@ LONGEST_PAUSE = 30.0
 """Seconds between two tries to record what cannot be recorded."""
 LAST_PATIENCE = 10.0
 """Seconds for which a daemon that stops tries it: what it has not recorded is begun again."""
+_TROUBLE = about(kind=Kind.STORAGE_TROUBLE)
 
 
 class Gate(Protocol):
@@ -68,6 +71,7 @@ class Dispatcher:
         self._gate = gate
         self._limits = limits
         self._clock = clock
+        self._chronicle = Chronicle(clock)
         self._jitter = random.Random()  # noqa: S311 - spreads retries, guards no secret
         self._running: dict[str, Taken] = {}
         self._ended: list[tuple[Taken, Outcome]] = []
@@ -127,7 +131,9 @@ class Dispatcher:
                 taken = await self._queue.take(rooms, limit)
                 self._begin(taken)
         except ButtermilkError as error:
-            logger.error("cannot take jobs: %s; trying again in %.0f s", error, LONGEST_PAUSE)  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "cannot take jobs: %s; trying again in %.0f s", error, LONGEST_PAUSE, extra=_TROUBLE
+            )
             await self._clock.sleep(LONGEST_PAUSE)
             return True
         return bool(taken)
@@ -143,6 +149,7 @@ class Dispatcher:
                 self._end(one, Outcome(Ending.GIVEN_BACK))
             else:
                 self._runner.start(job, partial(self._ended_by_itself, one))
+                self._chronicle.begun(job)
 
     async def _follow_gate(self) -> None:
         while True:
@@ -194,11 +201,12 @@ class Dispatcher:
                 await self._queue.settle(settlements)
             except ButtermilkError as error:
                 self.trouble = f"{count(len(settlements), 'ended job')} cannot be recorded: {error}"
-                logger.error("%s; trying again in %.0f s", self.trouble, pause)  # noqa: TRY400
+                logger.error("%s; trying again in %.0f s", self.trouble, pause, extra=_TROUBLE)  # noqa: TRY400
                 await self._clock.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
             else:
                 self.trouble = None
+                self._chronicle.settled(settlements)
                 return
 
     # From outside
@@ -256,7 +264,9 @@ class Dispatcher:
         await first_of([self._until_settled(set(self._running)), self._until_hopeless()])
         if self._running:
             left = count(len(self._running), "job")
-            logger.error("stopping with %s as they stand: %s", left, self.trouble)
+            about_left = about(self._running, Kind.STORAGE_TROUBLE)
+            logger.error("stopping with %s as they stand: %s", left, self.trouble, extra=about_left)
+        self._chronicle.finish()
 
     async def _until_hopeless(self) -> None:
         """Return once nothing could be recorded for a while."""

@@ -153,6 +153,8 @@ class Claim:
 
     taken: list[Taken]
     next_due: float | None
+    began: bool = False
+    """Some batch has begun by it."""
 
 
 def new_batch_id() -> str:

@@ -4,14 +4,18 @@ A record gets it by ``logger.info("…", extra=about(job, Kind.JOB_STARTED))``. 
 asked for, such as ``journalctl JOB_ID=batch-1a2b3c4d.7``; elsewhere only the sentence is shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
+from itertools import islice
 from logging import LogRecord
 
 from buttermilkd.jobs import BatchSpec, Job, split_job_id
 
-Fields = Mapping[str, str]
-"""Journal fields by their names."""
+Fields = Mapping[str, str | Collection[str]]
+"""Journal fields by their names; one that is there several times has several values."""
+
+MOST_JOBS = 100
+"""That a record names which is about many: all of their ids together must stay small."""
 
 _ATTRIBUTE = "journal_fields"
 
@@ -58,23 +62,26 @@ class Kind(StrEnum):
     STORAGE_TROUBLE = "0fde3264a644476396c84511359c426b"
     CHANGE_ASKED = "65846c3efe0a4ffcab99190b6a8e56eb"
     CHANGE_REFUSED = "5e05973d824d42c4b70050e557f0ed63"
+    CANCEL_ASKED = "deff73f26b094ad0a18b327cb9f83373"
+    RETRY_ASKED = "d6e6abe1547e42e3935665c59bfafb5f"
     RECORDS_LOST = "1995aeb95cf445cc83cf4c136b068a30"
     OUTPUT_CUT = "1cf6d19a82d4478cbf40193783bbd46d"
+    FAILURES_CUT = "dad66244c4bf48ed82ccd6ec1905a5c2"
 
 
 def about(
-    subject: Job | BatchSpec | str | None = None,
+    subject: Job | BatchSpec | str | Collection[str] | None = None,
     kind: Kind | None = None,
     *,
     flow: str | None = None,
     host: str | None = None,
     peer_uid: int | None = None,
 ) -> dict[str, Fields]:
-    """The ``extra`` of a log record about this job, or batch, or whatever has this id.
+    """The ``extra`` of a log record about this job, or batch, or what has this id, or these ids of jobs.
 
     ``host`` is another host than this one, whose name every record has; ``peer_uid`` is the user who asked.
     """
-    fields = dict(fields_of(subject))
+    fields: dict[str, str | Collection[str]] = dict(fields_of(subject))
     if kind is not None:
         fields["MESSAGE_ID"] = kind
     if flow is not None:
@@ -86,8 +93,8 @@ def about(
     return {_ATTRIBUTE: fields}
 
 
-def fields_of(subject: Job | BatchSpec | str | None) -> Fields:
-    """What names a job or a batch."""
+def fields_of(subject: Job | BatchSpec | str | Collection[str] | None) -> Fields:
+    """What names a job or a batch, or many jobs."""
     if isinstance(subject, Job):
         return {
             "BATCH_ID": subject.batch_id,
@@ -100,6 +107,9 @@ def fields_of(subject: Job | BatchSpec | str | None) -> Fields:
         return {"BATCH_ID": subject.batch_id, "FLOW": subject.flow}
     if subject is None:
         return {}
+    if not isinstance(subject, str):
+        jobs = list(islice(subject, MOST_JOBS))
+        return {"BATCH_ID": sorted({job.rpartition(".")[0] for job in jobs}), "JOB_ID": jobs}
     job = split_job_id(subject)
     return {"BATCH_ID": subject} if job is None else {"BATCH_ID": job[0], "JOB_ID": subject}
 

@@ -57,6 +57,8 @@ class Claimed:
     """Those whose job ids stand for other records here, or for none."""
     ended: list[str] = field(default_factory=list)
     """Batches that have ended thereby."""
+    began: bool = False
+    """Some batch has begun thereby."""
 
 
 @dataclass(frozen=True, slots=True)

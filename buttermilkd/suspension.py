@@ -11,6 +11,7 @@ from buttermilkd.idle.gate import Look
 from buttermilkd.idle.policy.observations import Jobs
 from buttermilkd.idle.policy.running import Actions, Stance
 from buttermilkd.jobs import Ending, Job
+from buttermilkd.journal import Kind, about
 from buttermilkd.plurals import count
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ class Suspension:
         if new:
             self._runner.suspend(new)
             stopped = len(self._runner.suspended()) - len(before)
-            logger.info("suspended %s: %s", count(stopped, "job"), look.verdict.sentence)
+            told = about(self._runner.suspended().keys() - before.keys(), Kind.JOBS_SUSPENDED)
+            logger.info("suspended %s: %s", count(stopped, "job"), look.verdict.sentence, extra=told)
 
     def _resume(self, job_ids: list[str]) -> None:
         suspended = self._runner.suspended()
@@ -118,7 +120,7 @@ class Suspension:
             self._runner.resume(back)
             longest = self._clock.monotonic() - min(suspended[job_id] for job_id in back)
             going = count(len(back), "job goes on", "jobs go on")
-            logger.info("%s after up to %.0f s", going, longest)
+            logger.info("%s after up to %.0f s", going, longest, extra=about(back, Kind.JOBS_RESUMED))
 
     # Giving back
 
@@ -147,7 +149,8 @@ class Suspension:
     async def _give_back(self, job_ids: set[str], why: str) -> None:
         try:
             await self._runner.stop(job_ids, Ending.GIVEN_BACK)
-            logger.info("gave back %s: %s", count(len(job_ids), "job"), why)
+            told = about(job_ids, Kind.JOB_GIVEN_BACK)
+            logger.info("gave back %s: %s", count(len(job_ids), "job"), why, extra=told)
         finally:
             self._leaving -= job_ids
 

@@ -90,5 +90,3 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-

@@ -128,13 +128,15 @@ def _strings(lines: list[bytes]) -> list[str]:
 async def cancel(services: Services, call: Call) -> web.Response:
     """Cancel a batch, with a receipt."""
     batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
-    return web.json_response(await services.batches.cancel(batch_id, now=call.body.get("now") is True))
+    now = call.body.get("now") is True
+    return web.json_response(await services.batches.cancel(batch_id, now=now, by=call.peer.uid))
 
 
 async def retry(services: Services, call: Call) -> web.Response:
     """Run a batch's failed and cancelled jobs again; with ``failed`` the failed ones alone."""
     batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
-    return web.json_response(await services.batches.retry(batch_id, failed=call.body.get("failed") is True))
+    failed = call.body.get("failed") is True
+    return web.json_response(await services.batches.retry(batch_id, failed=failed, by=call.peer.uid))
 
 
 async def jobs(services: Services, call: Call) -> web.Response:

@@ -1,6 +1,7 @@
 """Routes about the daemon itself: status, idleness, flows, pauses, events."""
 
 import json
+import logging
 import os
 import shlex
 
@@ -12,6 +13,7 @@ from buttermilkd.config.flow import FlowSettings
 from buttermilkd.control.services import LOOK_AGAIN, Call, Services
 from buttermilkd.errors import InvalidRequestError, NotFoundError
 from buttermilkd.idle.view import reporter_views
+from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import queries
 from buttermilkd.messages import (
     API,
@@ -25,6 +27,8 @@ from buttermilkd.messages import (
     StatusView,
 )
 from buttermilkd.waiting import EVERYTHING
+
+logger = logging.getLogger(__name__)
 
 PAUSED = "paused by the operator"
 """Why the gate is held while everything is paused."""
@@ -132,20 +136,33 @@ def _named_flow(services: Services, call: Call) -> str:
     return name
 
 
+def _paused(flow: str) -> str:
+    return "everything" if flow == EVERYTHING else f"flow {flow}"
+
+
+def _flow_field(flow: str) -> str | None:
+    return None if flow == EVERYTHING else flow
+
+
 async def pause(services: Services, call: Call) -> web.Response:
     """Start no more jobs, of one flow or of any, until resumed; what runs goes on."""
     flow = _named_flow(services, call)
     await services.ledger.hold(flow, call.peer.uid)
     if flow == EVERYTHING:
         services.gate.hold(PAUSED)
+    told = about(kind=Kind.PAUSED, flow=_flow_field(flow), peer_uid=call.peer.uid)
+    logger.info("paused %s", _paused(flow), extra=told)
     return web.json_response({"paused": sorted(services.ledger.holds)})
 
 
 async def resume(services: Services, call: Call) -> web.Response:
     """Undo a pause."""
-    await services.ledger.release_hold(_named_flow(services, call))
+    flow = _named_flow(services, call)
+    await services.ledger.release_hold(flow)
     if EVERYTHING not in services.ledger.holds:
         services.gate.release(PAUSED)
+    told = about(kind=Kind.RESUMED, flow=_flow_field(flow), peer_uid=call.peer.uid)
+    logger.info("resumed %s", _paused(flow), extra=told)
     return web.json_response({"paused": sorted(services.ledger.holds)})
 
 

@@ -37,12 +37,14 @@ def tell_suspensions(services: Services, views: Iterable[JobView]) -> None:
 async def cancel(services: Services, call: Call) -> web.Response:
     """Cancel one job, with a receipt."""
     job_id = await _resolve(services, call)
-    return web.json_response(await services.batches.cancel_job(job_id, now=call.body.get("now") is True))
+    now = call.body.get("now") is True
+    return web.json_response(await services.batches.cancel_job(job_id, now=now, by=call.peer.uid))
 
 
 async def retry(services: Services, call: Call) -> web.Response:
     """Run a failed or cancelled job again."""
-    return web.json_response(await services.batches.retry_job(await _resolve(services, call)))
+    job_id = await _resolve(services, call)
+    return web.json_response(await services.batches.retry_job(job_id, by=call.peer.uid))
 
 
 async def log(services: Services, call: Call) -> web.StreamResponse:

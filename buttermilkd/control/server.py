@@ -14,6 +14,7 @@ from buttermilkd.control.idempotency import answered, kept, request_key
 from buttermilkd.control.routes import ROUTES, Route
 from buttermilkd.control.services import Call, Services, read_object
 from buttermilkd.errors import BY_KIND, ButtermilkError, NotPermittedError
+from buttermilkd.journal import Kind, about
 from buttermilkd.messages import PROBLEM
 
 logger = logging.getLogger(__name__)
@@ -76,12 +77,26 @@ def _adapt(
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         peer = _peer(request)
-        await doorman.check(peer, route.access)
+        try:
+            await doorman.check(peer, route.access)
+        except NotPermittedError:
+            told = about(kind=Kind.CHANGE_REFUSED, peer_uid=peer.uid)
+            logger.warning(
+                "refused %s %s: user %d may not change things",
+                request.method,
+                request.path,
+                peer.uid,
+                extra=told,
+            )
+            raise
         if route.raw or route.access is Access.READ:
             return await route.handler(services, Call(request, peer))
         call = Call(request, peer, await read_object(request))
         response = await _once(services, call, route)
-        logger.info("%s %s by uid %d: %d", request.method, request.path, peer.uid, response.status)
+        told = about(kind=Kind.CHANGE_ASKED, peer_uid=peer.uid)
+        logger.info(
+            "%s %s by uid %d: %d", request.method, request.path, peer.uid, response.status, extra=told
+        )
         return response
 
     return handle

@@ -32,6 +32,7 @@ from buttermilkd.idle.probes.ports import PortProbe
 from buttermilkd.idle.probes.probing import Probing
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.idle.sources import Sources
+from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.recovery import Recovered
 from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
@@ -185,8 +186,16 @@ async def _recover(ledger: Ledger, most_interruptions: int) -> Recovered:
     if recovered.interrupted or recovered.failed:
         logger.warning(
             "the last daemon died: %s pending again, %d failed after too many interruptions",
-            count(recovered.interrupted, "job is", "jobs are"),
-            recovered.failed,
+            count(len(recovered.interrupted), "job is", "jobs are"),
+            len(recovered.failed),
+        )
+    for job in recovered.interrupted:
+        text = "%s was interrupted by the daemon's death: it is pending again, and this costs no attempt"
+        logger.info(text, job.job_id, extra=about(job, Kind.JOB_INTERRUPTED))
+    for job in recovered.failed:
+        told = about(job, Kind.JOB_FAILED)
+        logger.warning(
+            "%s failed: it was interrupted too often; it is a dead letter now", job.job_id, extra=told
         )
     return recovered
 

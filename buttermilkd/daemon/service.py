@@ -13,10 +13,11 @@ from buttermilkd.bell import first_of
 from buttermilkd.clock import SystemClock
 from buttermilkd.config.settings import Settings
 from buttermilkd.control.services import Services
-from buttermilkd.daemon import upkeep
+from buttermilkd.daemon import story, upkeep
 from buttermilkd.daemon.assembly import opened
 from buttermilkd.host.journal.sender import Sender
 from buttermilkd.host.lifeline import Lifeline, held_by_others
+from buttermilkd.journal import Kind, about
 from buttermilkd.plurals import count
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,12 @@ async def run(
     Raises:
         ConflictError, StorageError, MisconfiguredError: it cannot start; the message says what mends it.
     """
+    logger.info(
+        "buttermilkd %s starts, with its ledger in %s",
+        __version__,
+        settings.daemon.state_dir,
+        extra=about(kind=Kind.STARTED),
+    )
     stop = asyncio.Queue[signal.Signals](maxsize=2)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,6 +62,7 @@ async def run(
             "dispatcher": services.dispatcher.run(),
             "gate events": upkeep.record_transitions(services),
             "idle history": upkeep.keep_history(services),
+            "batches": story.tell_batches(services.ledger),
             "demand": upkeep.watch_demand(services),
             "stopped batches": upkeep.finish_stops(services),
         }
@@ -65,11 +73,12 @@ async def run(
         running = [
             tasks.create_task(_supervised(name, service), name=name) for name, service in named.items()
         ]
-        logger.info("buttermilkd %s is ready: %s", __version__, count(len(settings.flows), "flow"))
+        flows = count(len(settings.flows), "flow")
+        logger.info("buttermilkd %s is ready: %s", __version__, flows, extra=about(kind=Kind.READY))
         await _drained(services, stop)
         for task in reversed(running):
             task.cancel()
-    logger.info("stopped")
+    logger.info("stopped", extra=about(kind=Kind.STOPPED))
 
 
 def _note(stop: "asyncio.Queue[signal.Signals]", number: signal.Signals) -> None:
@@ -90,7 +99,7 @@ async def _supervised(name: str, service: Coroutine[Any, Any, None]) -> None:
     try:
         await service
     except Exception:
-        logger.critical("the %s service has died; stopping", name)
+        logger.critical("the %s service has died; stopping", name, extra=about(kind=Kind.SERVICE_DIED))
         raise
     raise RuntimeError(f"the {name} service has ended by itself")
 
@@ -99,7 +108,13 @@ async def _drained(services: Services, stop: "asyncio.Queue[signal.Signals]") ->
     number = await stop.get()
     running = count(len(services.dispatcher.running), "job runs", "jobs run")
     patience = services.settings.daemon.drain_timeout
-    logger.info("stopping on %s: %s, waiting up to %.0f s", number.name, running, patience)
+    logger.info(
+        "stopping on %s: %s, waiting up to %.0f s",
+        number.name,
+        running,
+        patience,
+        extra=about(kind=Kind.STOPPING),
+    )
 
     services.suspension.drain()
 

@@ -6,9 +6,12 @@ from buttermilkd.bell import first_of
 from buttermilkd.control.services import Services
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.idle.history import History
+from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import Ledger
 
 logger = logging.getLogger(__name__)
+
+_TROUBLE = about(kind=Kind.STORAGE_TROUBLE)
 
 HISTORY_EVERY = 60.0
 """Seconds between two entries on what became of the machine's time; a crash loses as much of it."""
@@ -25,7 +28,7 @@ async def record_transitions(services: Services) -> None:
             try:
                 await services.ledger.record(kind, gate.verdict.sentence)
             except ButtermilkError as error:
-                logger.error("cannot record that the gate has moved: %s", error)  # noqa: TRY400
+                logger.error("cannot record that the gate has moved: %s", error, extra=_TROUBLE)  # noqa: TRY400
         await gate.changed.heard(seen)
 
 
@@ -42,7 +45,7 @@ async def write_history(history: History, ledger: Ledger) -> None:
         await ledger.add_history(slices)
     except ButtermilkError as error:
         history.put_back(slices)
-        logger.error("cannot keep the history of idleness: %s", error)  # noqa: TRY400
+        logger.error("cannot keep the history of idleness: %s", error, extra=_TROUBLE)  # noqa: TRY400
 
 
 async def finish_stops(services: Services) -> None:
@@ -52,7 +55,7 @@ async def finish_stops(services: Services) -> None:
         try:
             await services.ledger.finish_stops()
         except ButtermilkError as error:
-            logger.error("cannot cancel the rest of a stopped batch: %s", error)  # noqa: TRY400
+            logger.error("cannot cancel the rest of a stopped batch: %s", error, extra=_TROUBLE)  # noqa: TRY400
         await services.ledger.stops.heard(seen)
 
 
@@ -65,5 +68,5 @@ async def watch_demand(services: Services) -> None:
             depth = await services.queue.depth()
             services.gate.waiting = depth.pending + depth.running > 0
         except ButtermilkError as error:
-            logger.error("cannot tell whether anything waits: %s", error)  # noqa: TRY400
+            logger.error("cannot tell whether anything waits: %s", error, extra=_TROUBLE)  # noqa: TRY400
         await first_of([ledger.work.heard(work), ledger.changes.heard(changes)])

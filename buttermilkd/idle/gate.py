@@ -16,6 +16,7 @@ from buttermilkd.idle.policy.readings import Level
 from buttermilkd.idle.policy.running import Actions, any_goes_on
 from buttermilkd.idle.policy.settings import Settings
 from buttermilkd.idle.policy.verdict import Verdict
+from buttermilkd.journal import Kind, about
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Gate:
         self.changed = Bell()
         """Rings when the gate opens or closes, and when the allowance grows."""
         self._logged: Level | None = None
+        self._logged_open: bool | None = None
         """What the log has been told last."""
         self._waiting = False
         self._tick = TICK
@@ -261,11 +263,14 @@ class Gate:
     def _log(self, verdict: Verdict) -> None:
         """A line where the level is another one; that it has just started is no news."""
         level, told = verdict.level, self._logged
-        if level is not told and not _is_settling(verdict):
-            self._logged = level
+        moved = self.is_open is not self._logged_open
+        if (moved or level is not told) and not _is_settling(verdict):
+            self._logged, self._logged_open = level, self.is_open
             # Each request is a turn from cooling to busy and back.
-            is_usual = {level, told} == {Level.BUSY, Level.COOLING}
-            logger.log(logging.DEBUG if is_usual else logging.INFO, "%s", verdict.sentence)
+            is_usual = not moved and {level, told} == {Level.BUSY, Level.COOLING}
+            kind = (Kind.GATE_OPENED if self.is_open else Kind.GATE_CLOSED) if moved else None
+            detail = logging.DEBUG if is_usual else logging.INFO
+            logger.log(detail, "%s", verdict.sentence, extra=about(kind=kind))
 
 
 def _is_settling(verdict: Verdict) -> bool:

@@ -292,7 +292,7 @@ def _reopen(connection: sqlite3.Connection, batch: int, teller: Teller, now: flo
         (batch,),
     ).fetchone()
     if reopened is not None:
-        events.record(connection, now, "batch.reopened", "jobs were requeued", reopened["batch_id"])
+        events.record(connection, now, events.BATCH_REOPENED, "jobs were requeued", reopened["batch_id"])
         teller.tell_batch(connection, batch, "reopened", now)
 
 

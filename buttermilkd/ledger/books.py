@@ -70,6 +70,8 @@ class Books:
         self._connection = connection
         self._now = now
         self._books: dict[str, Book] = {}
+        self.began = False
+        """Some batch has begun."""
 
     def find(self, batch_id: str) -> Book | None:
         """The batch, where it is known."""
@@ -188,13 +190,21 @@ class Books:
 
     def _keep_times(self, book: Book, batch_id: str) -> None:
         if book.moves[Status.RUNNING] > 0 or any(book.moves[end] > 0 for end in Status if end.ended):
-            self._connection.execute(
-                "UPDATE batches SET started_at = coalesce(started_at, ?) WHERE key = ?", (self._now, book.key)
-            )
+            began = self._connection.execute(
+                "UPDATE batches SET started_at = ? WHERE key = ? AND started_at IS NULL",
+                (self._now, book.key),
+            ).rowcount
+            if began:
+                self.began = True
+                events.record(
+                    self._connection, self._now, events.BATCH_STARTED, "its first job begins", batch_id
+                )
         reopened = self._connection.execute(
             """UPDATE batches SET phase = 'open', ended_at = NULL
                WHERE key = ? AND phase = 'ended' AND pending + running > 0 RETURNING key""",
             (book.key,),
         ).fetchone()
         if reopened is not None:
-            events.record(self._connection, self._now, "batch.reopened", "there are jobs again", batch_id)
+            events.record(
+                self._connection, self._now, events.BATCH_REOPENED, "there are jobs again", batch_id
+            )

@@ -47,6 +47,7 @@ def take(
     left = dict(rooms)
     taken: list[Taken] = []
     next_due: float | None = None
+    began = False
     for batch in connection.execute(_OPEN).fetchall():
         if len(taken) >= limit:
             break
@@ -58,10 +59,11 @@ def take(
             continue
         found = _take_from(connection, batch, room, now)
         taken += found
+        began = began or (bool(found) and batch["started_at"] is None)
         left[flow] -= len(found)
         if len(found) < room:
             next_due = _earlier(next_due, _first_due(connection, batch["key"]))
-    return Claim(taken, next_due)
+    return Claim(taken, next_due, began)
 
 
 def _earlier(one: float | None, other: float | None) -> float | None:
@@ -96,6 +98,8 @@ def _take_from(connection: sqlite3.Connection, batch: sqlite3.Row, room: int, no
                               started_at = coalesce(started_at, :now) WHERE key = :key""",
         {"count": count, "next_job": next_job, "now": now, "key": key},
     )
+    if batch["started_at"] is None:
+        events.record(connection, now, events.BATCH_STARTED, "its first job begins", batch["batch_id"])
     variants = json.loads(batch["variants"])
     return [Taken(_job(batch, row, variants), Lease(row["id"], key)) for row in (*rows, *fresh)]
 
@@ -242,6 +246,6 @@ def close_finished(connection: sqlite3.Connection, batches: Iterable[int], now: 
         ).fetchone()
         if row is not None:
             text = f"{row['completed']:,} completed, {row['failed']:,} failed, {row['cancelled']:,} cancelled"
-            events.record(connection, now, "batch.ended", text, row["batch_id"])
+            events.record(connection, now, events.BATCH_ENDED, text, row["batch_id"])
             ended.append(row["batch_id"])
     return ended

@@ -39,6 +39,8 @@ class Ledger:
         self._reader = reader
         self._clock = clock
         self._holds: frozenset[str] = frozenset()
+        self.told_before = 0
+        """The number of the last event before this daemon."""
         self.work = Bell()
         """Rings when there may be more to take."""
         self.stops = Bell()
@@ -66,6 +68,7 @@ class Ledger:
         stack.push_async_callback(reader.close)
         ledger = cls(writer, reader, clock, host)
         ledger._holds = frozenset(await writer.call(batches.holds))
+        ledger.told_before = await writer.call(events.last)
         return ledger
 
     async def query(self, operation: Callable[[sqlite3.Connection], T]) -> T:
@@ -212,7 +215,13 @@ class Ledger:
         held, now = self._holds, self._clock.now()
         if "*" in held:
             rooms = {}
-        return self._writer.call(lambda db: claims.take(db, rooms, limit, held, now))
+        claim = self._writer.call(lambda db: claims.take(db, rooms, limit, held, now))
+        claim.add_done_callback(self._claimed)
+        return claim
+
+    def _claimed(self, claim: "asyncio.Future[Claim]") -> None:
+        if not claim.cancelled() and claim.exception() is None and claim.result().began:
+            self.changes.ring()
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Record what became of taken jobs; see ``queues.base.Queue.settle``."""

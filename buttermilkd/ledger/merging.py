@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from buttermilkd.jobs import Status, split_job_id
+from buttermilkd.journal import about
 from buttermilkd.ledger import events
 from buttermilkd.ledger.books import Book, Books
 from buttermilkd.ledger.claims import close_finished, stop_if_asked
@@ -58,7 +59,8 @@ def _merge_job(
     book = books.batch(update.batch_id, update.flow or "", original_id=update.original_batch_id)
     row = books.job(book, parts[1], update.record_id, update.parameters)
     if row is None:
-        logger.warning("%s tells of %s, which is another job here", update.host, update.job_id)
+        told = about(update.job_id, host=update.host)
+        logger.warning("%s tells of %s, which is another job here", update.host, update.job_id, extra=told)
         return
     known = Status(row["status"])
     if update.precedence <= precedence(row["generation"], known, row["sequence"]):
@@ -144,7 +146,10 @@ def _create(
 ) -> None:
     book = books.batch(event.batch_id, event.spec.flow, created_at=event.created_at)
     if book.row["origin"] is None:
-        logger.error("%s has created a batch of the same id as one here: %s", event.host, event.batch_id)
+        told = about(event.batch_id, host=event.host)
+        logger.error(
+            "%s has created a batch of the same id as one here: %s", event.host, event.batch_id, extra=told
+        )
     elif book.is_open_ended:
         _fill_in(connection, book, event)
         events.record(connection, now, "batch.created", f"created on {event.host}", event.batch_id)

@@ -3,7 +3,7 @@
 import sqlite3
 from dataclasses import dataclass
 
-from buttermilkd.jobs import Status, job_id
+from buttermilkd.jobs import Job, Status, job_id
 from buttermilkd.ledger import events
 from buttermilkd.ledger.claims import close_finished, count, stop_if_asked
 from buttermilkd.ledger.teller import Teller
@@ -13,8 +13,10 @@ from buttermilkd.ledger.teller import Teller
 class Recovered:
     """What a daemon's sudden death left, and what became of it."""
 
-    interrupted: int
-    failed: int
+    interrupted: list[Job]
+    """Pending again."""
+    failed: list[Job]
+    """Interrupted too often."""
     given_back: list[str]
     """Messages, by their ack ids, that are to be given out again."""
     dropped: list[str]
@@ -30,7 +32,8 @@ def recover(connection: sqlite3.Connection, most: int, teller: Teller, now: floa
     cause = f"interrupted {most + 1} times"
     error = f"the daemon died {most + 1} times while this job was running (daemon.max_interruptions = {most})"
     rows = connection.execute(
-        """SELECT jobs.id, jobs.batch, jobs.attempt, jobs.interruptions, batches.batch_id, batches.first_job
+        """SELECT jobs.id, jobs.batch, jobs.record_id, jobs.attempt, jobs.interruptions,
+                  batches.batch_id, batches.flow, batches.first_job
            FROM jobs INDEXED BY jobs_running JOIN batches ON batches.key = jobs.batch
            WHERE jobs.status = 'running' AND jobs.host IS NULL"""
     ).fetchall()
@@ -55,13 +58,23 @@ def recover(connection: sqlite3.Connection, most: int, teller: Teller, now: floa
         for row in group:
             count(connection, row["batch"], Status.RUNNING, target, 1)
     for row in failed:
-        job = job_id(row["batch_id"], row["id"] - row["first_job"] + 1)
-        events.record(connection, now, "job.failed", error, row["batch_id"], job)
+        events.record(connection, now, "job.failed", error, row["batch_id"], _job(row).job_id)
         stop_if_asked(connection, row["batch"])
     close_finished(connection, {row["batch"] for row in rows}, now)
     for row in rows:
         teller.tell_jobs(connection, row["batch"], [row["id"]], now)
-    return Recovered(len(again), len(failed), _leases(connection, again), _leases(connection, failed))
+    return Recovered(
+        [_job(row) for row in again],
+        [_job(row) for row in failed],
+        _leases(connection, again),
+        _leases(connection, failed),
+    )
+
+
+def _job(row: sqlite3.Row) -> Job:
+    """The job as it ran; what it was given does not matter any more."""
+    name = job_id(row["batch_id"], row["id"] - row["first_job"] + 1)
+    return Job(name, row["batch_id"], row["flow"], row["record_id"], {}, row["attempt"])
 
 
 def _leases(connection: sqlite3.Connection, jobs: list[sqlite3.Row]) -> list[str]:

@@ -52,6 +52,7 @@ def claim(
             changed.setdefault(book.key, []).append(row["id"])
         _note(claimed, judgement, arrival)
     claimed.ended = books.close()
+    claimed.began = books.began
     for batch, jobs in changed.items():
         teller.tell_jobs(connection, batch, jobs, now)
     teller.tell_ended(connection, claimed.ended, now)

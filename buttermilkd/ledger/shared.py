@@ -47,7 +47,9 @@ class SharedLedger:
 
     def _claimed(self, claim: "asyncio.Future[Claimed]") -> None:
         self.posted.ring()
-        if not claim.cancelled() and claim.exception() is None and claim.result().ended:
+        if claim.cancelled() or claim.exception() is not None:
+            return
+        if claim.result().ended or claim.result().began:
             self.ledger.changes.ring()
 
     def release(self, taken: Sequence[Taken]) -> None:

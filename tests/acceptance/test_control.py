@@ -226,7 +226,7 @@ def test_events_tell_a_batchs_story(running: Daemon) -> None:
     batch = running.client.create("fast", records=["a"]).batch_id
     running.ended(batch)
     kinds = [event["kind"] for event in running.client.events() if event["batch_id"] == batch]
-    assert kinds == ["batch.created", "batch.ended"]
+    assert kinds == ["batch.created", "batch.started", "batch.ended"]
 
 
 def test_a_bad_configuration_is_reported_whole_with_exit_code_78(daemon: Daemon) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttermilkd.host.journal.budget import Budget
+from buttermilkd.budget import Budget
 from buttermilkd.host.journal.lines import MOST_IN_A_LINE, Lines, Stream
 from buttermilkd.testing import HandMovedClock
 

@@ -1,10 +1,9 @@
 """Entries of the journal: which fields they have. Pure functions."""
 
 import logging
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from buttermilkd.journal import fields_in
+from buttermilkd.journal import Fields, fields_in
 
 IDENTIFIER = "buttermilkd"
 """What the journal calls the daemon's own entries."""
@@ -28,11 +27,14 @@ def priority(level: int) -> int:
     return next((number for least, number in _PRIORITIES if level >= least), _DEBUG)
 
 
-def entry(fields: Mapping[str, str], more: Iterable[tuple[str, bytes]] = ()) -> Entry:
+def entry(fields: Fields) -> Entry:
     """An entry of these fields. Halves of surrogate pairs, which no encoding has, become escapes."""
-    encoded = [(name, value.encode("utf-8", "backslashreplace")) for name, value in fields.items()]
-    encoded += more
-    return Entry(tuple(encoded), sum(len(value) for _, value in encoded))
+    encoded = tuple(
+        (name, value.encode("utf-8", "backslashreplace"))
+        for name, values in fields.items()
+        for value in ((values,) if isinstance(values, str) else values)
+    )
+    return Entry(encoded, sum(len(value) for _, value in encoded))
 
 
 def entry_of(record: logging.LogRecord, host: str) -> Entry:

@@ -1,7 +1,7 @@
 """What jobs print, line by line into the journal: never so much that one of them drowns the rest."""
 
+from buttermilkd.budget import Budget
 from buttermilkd.clock import Clock
-from buttermilkd.host.journal.budget import Budget
 from buttermilkd.host.journal.entries import entry
 from buttermilkd.host.journal.lines import Lines, Stream
 from buttermilkd.host.journal.sender import Sender

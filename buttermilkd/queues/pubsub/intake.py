@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError, NotAJobError, UnreadableError
+from buttermilkd.journal import Kind, about
 from buttermilkd.messages import DeadMessage, JobRequest
 from buttermilkd.queues.pubsub.api import Message, Outgoing
 from buttermilkd.queues.pubsub.batching import LARGEST_PUBLISH, size
@@ -171,7 +172,8 @@ class Intake:
 
     async def _bury(self, message: Message, reason: str) -> None:
         """Keep the message as a dead letter; only then is it acknowledged."""
-        logger.error("message %s is a dead letter: %s", message.message_id, reason)
+        told = about(kind=Kind.DEAD_LETTER)
+        logger.error("message %s is a dead letter: %s", message.message_id, reason, extra=told)
         letter = DeadMessage(
             message.message_id, reason, message.data, message.attributes, message.published_at
         )

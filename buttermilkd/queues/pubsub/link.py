@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from buttermilkd.clock import Clock
 from buttermilkd.errors import MisconfiguredError, UnavailableError
+from buttermilkd.journal import Kind, about
 from buttermilkd.queues.pubsub.api import Broker, GoneError
 
 T = TypeVar("T")
@@ -99,14 +100,15 @@ class Link:
         if text not in self._troubles.values():
             # It is tried again anyway: a hint to wait says nothing more.
             hint = f" ({error.hint})" if error.hint and not error.hint.startswith("wait") else ""
-            logger.error("%s%s; trying again", text, hint)
+            told = about(kind=Kind.QUEUE_UNREACHABLE)
+            logger.error("%s%s; trying again", text, hint, extra=told)
             for problem in error.details.get("problems", ()):
-                logger.error("%s", problem)
+                logger.error("%s", problem, extra=told)
         self._troubles[what] = text
 
     def _forget(self, what: str) -> None:
         if self._troubles.pop(what, None) is not None and not self._troubles:
-            logger.info("Pub/Sub can be used again")
+            logger.info("Pub/Sub can be used again", extra=about(kind=Kind.QUEUE_BACK))
 
     async def close(self) -> None:
         """Let the connection go."""

@@ -2,6 +2,7 @@
 
 import logging
 
+from buttermilkd.journal import about
 from buttermilkd.runner.output import BoundedLog
 
 _log = logging.getLogger(__name__)
@@ -20,13 +21,16 @@ class Noise:
         self._lines = 0
 
     def write(self, data: bytes) -> None:
+        told = about(flow=self._flow)
         for line in data.splitlines():
             self._lines += 1
             if self._lines <= _LINES_LOGGED:
                 text = line[:_LINE_LENGTH].decode("utf-8", "replace")
-                _log.info("worker of flow %s: %s", self._flow, text)
+                _log.info("worker of flow %s: %s", self._flow, text, extra=told)
             elif self._lines == _LINES_LOGGED + 1:
-                _log.info("worker of flow %s: what it prints from here on is not logged", self._flow)
+                _log.info(
+                    "worker of flow %s: what it prints from here on is not logged", self._flow, extra=told
+                )
 
     def write_error(self, data: bytes) -> None:
         self._errors.write(data)

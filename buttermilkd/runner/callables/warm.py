@@ -7,6 +7,7 @@ from typing import Any
 
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Outcome
+from buttermilkd.journal import about
 from buttermilkd.runner.arguments import document
 from buttermilkd.runner.attempt import Attempt
 from buttermilkd.runner.callables.calls import Call, answered, died
@@ -103,7 +104,8 @@ class WarmWorker:
         try:
             self._understand(message)
         except (TypeError, KeyError, AttributeError, ValueError):
-            logger.exception("a worker of flow %s sent what is no answer", self.flow.name)
+            told = about(flow=self.flow.name)
+            logger.exception("a worker of flow %s sent what is no answer", self.flow.name, extra=told)
             self._misbehaved()
         self._changed(self)
 
