@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def main(
         else:
             status = _run(config, settings, record=record, lifeline=lifeline, log_level=log_level)
     except ButtermilkError as error:
-        status = _explain(error)
+        status = _explain(error, starting=not (check_config or check_queue))
     sys.exit(status)
 
 
@@ -130,6 +131,21 @@ def _run(
     return Exit.OK
 
 
+def _told_to_journal(text: str) -> bool:
+    """Whether it is told there, as one record with what mends it."""
+    import logging  # noqa: PLC0415
+
+    from buttermilkd.host import logs  # noqa: PLC0415
+    from buttermilkd.journal import Kind, about  # noqa: PLC0415
+
+    if not logs.goes_to_journal(sys.stderr):
+        return False
+    with logs.logging_to(level="info", host=socket.gethostname()) as journal:
+        if journal is not None:
+            logging.getLogger(__name__).critical("%s", text, extra=about(kind=Kind.CANNOT_START))
+        return journal is not None
+
+
 def _pairs(settings: tuple[str, ...]) -> list[tuple[str, str]]:
     pairs = [setting.partition("=") for setting in settings]
     if wrong := [name for name, equals, _ in pairs if not equals or not name]:
@@ -137,15 +153,15 @@ def _pairs(settings: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, text) for name, _, text in pairs]
 
 
-def _explain(error: ButtermilkError) -> Exit:
+def _explain(error: ButtermilkError, *, starting: bool) -> Exit:
+    """Say why it failed; ``starting`` where that means that no daemon runs now."""
     problems = error.problems if isinstance(error, MisconfiguredError) else ()
-    for line in problems:
-        click.echo(line, err=True)
     # The error's own words repeat the first of them, for those who see nothing else.
     told = f"cannot use the configuration: {count(len(problems), 'problem')}" if problems else str(error)
-    click.echo(f"error: {told}", err=True)
-    if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+    hint = [f"hint: {error.hint}"] if error.hint else []
+    text = "\n".join([*problems, f"error: {told}", *hint])
+    if not (starting and _told_to_journal(text)):
+        click.echo(text, err=True)
     # The same start would fail the same way: systemd must not try again and again.
     return Exit.BAD_CONFIG if isinstance(error, StorageError | MisconfiguredError) else Exit.FAILURE
 
