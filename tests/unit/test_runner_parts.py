@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from buttermilkd.jobs import Job
 from buttermilkd.runner.arguments import UnusableArgumentError, fill, inherited
 from buttermilkd.runner.attempt import Allowance, cause_of, timed_out
-from buttermilkd.runner.callables.calls import Pace
+from buttermilkd.runner.callables.calls import Pace, printed
+from buttermilkd.runner.callables.worker import Printed
 from buttermilkd.runner.checks import check
 from buttermilkd.runner.output import BoundedLog, LastLine, telling_line
 from buttermilkd.runner.timers import Timers
@@ -214,3 +215,20 @@ class Checked:
 )
 def test_a_flow_that_cannot_run_says_why(flow: Checked, problem: str | None) -> None:
     assert check(flow) == problem
+
+
+@given(st.lists(st.tuples(st.text("aä\n", min_size=1, max_size=9), st.booleans())), st.integers(2, 40))
+def test_what_a_call_prints_is_told_apart_by_streams_and_stays_one_text(
+    pieces: list[tuple[str, bool]], limit: int
+) -> None:
+    kept = Printed(limit)
+    for text, errors in pieces:
+        kept.write(text, errors)
+    told = list(printed({"log": kept.text(), "turns": [len(part) for part in kept.parts()]}))
+    assert b"".join(part for part, _ in told).decode() == kept.text()
+    everything = "".join(text for text, _ in pieces)
+    if len(everything.encode()) <= limit // 2 * 2:
+        assert kept.text() == everything
+        for stream in (False, True):
+            whole = "".join(text for text, errors in pieces if errors is stream)
+            assert b"".join(part for part, errors in told if errors is stream).decode() == whole

@@ -1,6 +1,6 @@
 """Calls in a worker: what is known of each, how long they take, and what their ends mean."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from buttermilkd.jobs import Ending, Outcome
@@ -95,6 +95,15 @@ def answered(message: Mapping[str, Any]) -> Outcome:
         retry_after=message.get("after"),
         log=message["log"].encode("utf-8", "replace"),
     )
+
+
+def printed(message: Mapping[str, Any]) -> Iterator[tuple[bytes, bool]]:
+    """What the call of this answer printed, in turns; whether each was on standard error."""
+    text: str = message["log"]
+    start = 0
+    for turn, length in enumerate(message.get("turns") or [len(text)]):
+        yield text[start : start + length].encode("utf-8", "replace"), bool(turn % 2)
+        start += length
 
 
 def died(end: Exit, errors: str) -> Outcome:

@@ -10,7 +10,7 @@ from buttermilkd.jobs import Ending, Outcome
 from buttermilkd.journal import about
 from buttermilkd.runner.arguments import document
 from buttermilkd.runner.attempt import Attempt
-from buttermilkd.runner.callables.calls import Call, answered, died
+from buttermilkd.runner.callables.calls import Call, answered, died, printed
 from buttermilkd.runner.callables.handed import Handed
 from buttermilkd.runner.callables.workerprocess import WorkerProcess
 from buttermilkd.runner.flow import FlowSettings
@@ -97,7 +97,6 @@ class WarmWorker:
         if not self.closing:
             self.handed.promote()
         self._hold()
-        call.attempt.printed(outcome.log)
         self._ended(call.attempt, outcome)
 
     def _heard(self, message: dict[str, Any]) -> None:
@@ -144,6 +143,8 @@ class WarmWorker:
         if call is None:
             return
         self.handed.pace.took(message["seconds"])
+        for part, errors in printed(message):
+            call.attempt.printed(part, errors=errors)
         if message["ending"] == Ending.CANCELLED:
             self._end(job_id, call.stopped(log=message["log"].encode()))
         else:

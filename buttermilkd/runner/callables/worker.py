@@ -8,7 +8,7 @@ Over the descriptor, a stream socket, travels one JSON object a line:
 
     daemon → worker   {"jobs": [{…}, …]} | {"recall": [id, …]} | {"cancel": [id, …]} | {"log": id}
     worker → daemon   {"ready": "sync" | "async"} | {"broken": {"cause", "error"}}
-                      {"id", "ending", "seconds", "log", "result" | "cause", "error", "after"}
+                      {"id", "ending", "seconds", "log", "turns", "result" | "cause", "error", "after"}
                       {"dropped": [id, …]}  (every recall and cancel is answered: which had not begun)
                       {"id", "printed": text}
 
@@ -37,6 +37,8 @@ from pathlib import Path
 from typing import Any, Callable, Deque, Dict, List, Optional
 
 ERROR_LIMIT = 16 * 1024
+MOST_TURNS = 1000
+"""Between standard output and standard error that are told apart in what one job prints."""
 CAUSE_LIMIT = 200
 
 
@@ -48,9 +50,15 @@ class Printed:
         self._head = bytearray()
         self._tail = bytearray()
         self._left_out = 0
+        self._total = 0
+        self._turns: List[int] = []
+        """Where, in all that was printed, it went on in the other stream; it begins with standard output."""
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, errors: bool = False) -> None:
         data = text.encode("utf-8", "backslashreplace")
+        if errors is not bool(len(self._turns) % 2) and len(self._turns) < MOST_TURNS:
+            self._turns.append(self._total)
+        self._total += len(data)
         room = max(0, self._half - len(self._head))
         self._head += data[:room]
         self._tail += data[room:]
@@ -63,11 +71,19 @@ class Printed:
         del self._tail[:excess]
 
     def text(self) -> str:
+        return "".join(self.parts())
+
+    def parts(self) -> List[str]:
+        """It in turns: from standard output, from standard error, and so on; some may be empty."""
         self._cut()
         gap = b""
         if self._left_out:
             gap = f"\n… {self._left_out:,} bytes left out …\n".encode()
-        return bytes(self._head + gap + self._tail).decode("utf-8", "replace")
+        kept = bytes(self._head + gap + self._tail)
+        end_of_gap, missing = len(self._head) + len(gap), self._left_out - len(gap)
+        turns = [turn if turn <= len(self._head) else max(end_of_gap, turn - missing) for turn in self._turns]
+        ends = zip([0, *turns], [*turns, len(kept)])  # noqa: B905 - that is newer than Python 3.9
+        return [kept[start:end].decode("utf-8", "replace") for start, end in ends]
 
 
 current: "contextvars.ContextVar[Optional[Printed]]" = contextvars.ContextVar("current", default=None)
@@ -76,8 +92,9 @@ current: "contextvars.ContextVar[Optional[Printed]]" = contextvars.ContextVar("c
 class AttributedStream(io.TextIOBase):
     """Stands for ``sys.stdout`` or ``sys.stderr``: what a job prints goes to that job's own record."""
 
-    def __init__(self, original: Any) -> None:
+    def __init__(self, original: Any, errors: bool) -> None:
         self._original = original
+        self._errors = errors
 
     def write(self, text: str) -> int:
         printed = current.get()
@@ -85,7 +102,7 @@ class AttributedStream(io.TextIOBase):
             self._original.write(text)
             self._original.flush()
         else:
-            printed.write(text)
+            printed.write(text, self._errors)
         return len(text)
 
     def writable(self) -> bool:
@@ -198,8 +215,10 @@ class Worker:
             self.send({"dropped": dropped})
 
     def answer(self, job_id: str, seconds: float, end: Dict[str, Any]) -> None:
-        printed = self._printed.pop(job_id)
-        message = {"id": job_id, "seconds": seconds, "log": printed.text()}
+        parts = self._printed.pop(job_id).parts()
+        message: Dict[str, Any] = {"id": job_id, "seconds": seconds, "log": "".join(parts)}
+        if len(parts) > 1:
+            message["turns"] = [len(part) for part in parts]
         message.update(end)
         self.send(message)
 
@@ -345,8 +364,8 @@ def main() -> None:
     faulthandler.enable()
     channel = socket.socket(fileno=int(descriptor))
     channel.set_inheritable(False)
-    sys.stdout = AttributedStream(sys.stdout)
-    sys.stderr = AttributedStream(sys.stderr)
+    sys.stdout = AttributedStream(sys.stdout, errors=False)
+    sys.stderr = AttributedStream(sys.stderr, errors=True)
     flows = Path(__file__).resolve().parents[2] / "flows.py"
     sys.path[0] = directory  # in place of this file's own folder, whose modules are not for flows
     sys.argv = [entrypoint]
