@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from logging_journald import JournaldLogHandler
 
 from buttermilkd.host.journal.handler import JournalHandler
 from buttermilkd.host.journal.sender import MOST_BYTES, MOST_ENTRIES, NativeTransport, Sender
@@ -191,3 +192,19 @@ def test_the_end_does_not_wait_for_a_journal_that_is_gone(tmp_path: Path) -> Non
     log.logger.info("said to nobody")
     log.sender.close(patience=10.0)
     assert log.sender.lost == 1
+
+
+def test_the_librarys_own_handler_would_rename_fields_and_raise_an_alarm(
+    log: Log, receiver: Receiver
+) -> None:
+    """Why there is one of ours: where this fails, the library has mended its own."""
+    theirs = JournaldLogHandler(identifier="buttermilkd", socket_path=receiver.path)
+    log.logger.handlers = [theirs]
+    log.logger.critical("dying", extra={"JOB_ID": "batch-1.3"})
+    log.logger.critical("dead")
+    dying, dead = receiver.next(), receiver.next()
+    theirs.transport.socket.close()
+    assert dying["PRIORITY"] == "0"
+    assert "JOB_ID" not in dying
+    assert dying["EXTRA_JOB_ID"] == "batch-1.3"
+    assert dying["MESSAGE_ID"] != dead["MESSAGE_ID"]

@@ -176,6 +176,14 @@ def test_a_daemon_that_cannot_start_says_why_in_one_record(daemon: DaemonService
     assert told == "error: cannot use the configuration: 1 problem"
 
 
+def test_a_journal_that_is_started_again_misses_nothing(daemon: DaemonService, journal: Journal) -> None:
+    daemon.start(flows=FLOWS)
+    daemon.system.run("systemctl", "restart", "systemd-journald")
+    batch = daemon.client.create("talk", records=["r"]).batch_id
+    journal.until_told(Kind.BATCH_COMPLETED, f"BATCH_ID={batch}")
+    assert len(journal.of(f"JOB_ID={batch}.1", "FLOW=talk")) == 6
+
+
 def test_the_last_record_is_sent_before_the_daemon_ends(daemon: DaemonService, journal: Journal) -> None:
     daemon.start(flows=FLOWS)
     daemon.stop()
