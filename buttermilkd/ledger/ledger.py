@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
+from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import batches, claims, dead, events, history, outbox, queries, recovery
 from buttermilkd.ledger.reader import Reader
 from buttermilkd.ledger.schema import configure, migrate
@@ -315,7 +316,8 @@ class Ledger:
 
 def report_failure(settled: asyncio.Future[Settled]) -> None:
     if not settled.cancelled() and (error := settled.exception()) is not None:
-        logger.error("cannot give jobs back, they stay taken until the next start: %s", error)
+        told = about(kind=Kind.STORAGE_TROUBLE)
+        logger.error("cannot give jobs back, they stay taken until the next start: %s", error, extra=told)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

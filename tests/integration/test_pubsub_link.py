@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from buttermilkd.errors import InvalidRequestError, MisconfiguredError, UnavailableError
+from buttermilkd.journal import Kind, fields_in
 from buttermilkd.queues.pubsub.api import Broker, GoneError
 from buttermilkd.queues.pubsub.link import Link
 from buttermilkd.testing import HandMovedClock, settle_loop
@@ -56,6 +57,9 @@ async def test_it_is_opened_and_prepared_once_by_the_first_that_needs_it(scene: 
 async def test_an_outage_is_said_once_and_tried_again_at_growing_intervals(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "buttermilkd.queues.pubsub.link")
+    await scene.do("prepare")
+    caplog.clear()
     scene.refusal = UnavailableError("cannot pull from jobs-sub: connection refused")
     done = scene.do()
     await scene.clock.advance(120)
@@ -65,6 +69,8 @@ async def test_an_outage_is_said_once_and_tried_again_at_growing_intervals(
     await scene.clock.advance(20)
     assert await done == "done"
     assert scene.link.trouble is None
+    kinds = [fields_in(record).get("MESSAGE_ID") for record in caplog.records]
+    assert kinds == [Kind.QUEUE_UNREACHABLE, Kind.QUEUE_BACK]
 
 
 async def test_that_something_else_works_does_not_end_a_trouble(scene: Scene) -> None:

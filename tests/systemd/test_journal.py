@@ -7,7 +7,7 @@ import pytest
 
 from buttermilkd.journal import Kind
 from tests.systemd.patience import until
-from tests.systemd.services import DaemonService
+from tests.systemd.services import PROGRAMS, DaemonService
 from tests.systemd.system import CHECKOUT
 
 pytestmark = pytest.mark.needs_root
@@ -118,6 +118,28 @@ def test_a_change_names_the_user_who_asked_for_it(daemon: DaemonService, journal
     assert (Kind.BATCH_CREATED, f"created {batch}: 1 job of talk") in told
     assert (Kind.CANCEL_ASKED, f"cancelled {batch}: 1 dropped, 0 stopped, 0 already ended") in told
     journal.until_told(Kind.BATCH_CANCELLED, f"BATCH_ID={batch}")
+
+
+def test_a_change_that_is_refused_names_the_user_as_well(daemon: DaemonService, journal: Journal) -> None:
+    daemon.start("Environment=BUTTERMILKD_CONTROL__SOCKET_MODE=0666", flows=FLOWS)
+    batch = daemon.client.create("talk", records=["r"]).batch_id
+    ctl = str(PROGRAMS / "buttermilkctl")
+    asked = (ctl, "--socket", daemon.socket("control"), "cancel", batch)
+    refused = daemon.system.run(
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+        "sh",
+        "-c",
+        '"$@" 2>&1 || echo "exit $?"',
+        "sh",
+        *asked,
+    )
+    assert refused.splitlines()[-1] == "exit 4"
+    (entry,) = journal.until_told(Kind.CHANGE_REFUSED)
+    assert (entry["PEER_UID"], entry["PRIORITY"]) == ("65534", "4")
+    assert entry["MESSAGE"] == f"refused POST /v1/batches/{batch}/cancel: user 65534 may not change things"
 
 
 def test_a_flood_of_one_job_is_cut_with_a_count_and_drowns_nobody(

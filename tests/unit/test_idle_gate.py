@@ -14,6 +14,7 @@ from buttermilkd.config.settings import IdleSettings
 from buttermilkd.idle.gate import Gate, Look
 from buttermilkd.idle.policy.observations import Load, Measure, Reporter, Web
 from buttermilkd.idle.view import idle_view
+from buttermilkd.journal import Kind, fields_in
 from buttermilkd.testing import HandMovedClock, ScriptedMachine, settle_loop
 
 
@@ -143,6 +144,19 @@ async def test_a_gate_that_was_held_before_it_ran_says_so_once_it_has_settled(
     gate.reconsider()
     gate.reconsider()
     assert caplog.messages == ["held: paused by ada"]
+
+
+async def test_each_opening_and_closing_is_told_as_such(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "buttermilkd.idle.gate")
+    await scene.clock.advance(10)
+    scene.gate.hold("paused by ada")
+    scene.gate.hold("paused by eve")
+    scene.gate.release("paused by ada")
+    scene.gate.release("paused by eve")
+    kinds = [fields_in(record).get("MESSAGE_ID") for record in caplog.records]
+    assert kinds == [Kind.GATE_OPENED, Kind.GATE_CLOSED, Kind.GATE_OPENED]
 
 
 async def test_a_report_closes_it_before_anything_else_can_happen(scene: Scene) -> None:

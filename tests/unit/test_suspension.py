@@ -11,6 +11,7 @@ from buttermilkd.idle.gate import Look
 from buttermilkd.idle.policy.observations import Jobs
 from buttermilkd.idle.policy.running import Actions, Stance
 from buttermilkd.jobs import Ending, Job
+from buttermilkd.journal import Kind, fields_in
 from buttermilkd.suspension import Suspension
 from buttermilkd.testing import HandMovedClock, settle_loop
 from tests.unit.idle_watch import Watch
@@ -181,6 +182,11 @@ async def test_what_is_given_back_is_logged_with_the_reason(
         "suspended 2 jobs: idle for 12 min: no web server reports, other CPU 3 %",
         "gave back 1 job: idle for 12 min: no web server reports, other CPU 3 %",
     ]
+    suspended, given_back = (fields_in(record) for record in caplog.records)
+    assert suspended["MESSAGE_ID"] == Kind.JOBS_SUSPENDED
+    assert len(suspended["JOB_ID"]) == 2
+    assert given_back["MESSAGE_ID"] == Kind.JOB_GIVEN_BACK
+    assert len(given_back["JOB_ID"]) == 1
     await scene.clock.advance(30)
     assert caplog.messages[2:] == ["gave back 1 job: suspended for 30 s"]
     scene.look(Actions(False, STOP, STOP, STOP, memory_is_short=True))

@@ -54,7 +54,8 @@ class JobOutput:
         """Nothing more is printed."""
         for lines in self._lines.values():
             lines.finish()
-        self._tell_left_out()
+        if not self._tell_left_out():
+            self._sender.lose()
 
     def _leave_out(self, lines: int) -> None:
         self._left_out += lines
@@ -76,10 +77,11 @@ class JobOutput:
         lines = count(self._left_out, "line")
         text = f"… {lines} left out here: buttermilkctl logs {self._job.job_id} shows the beginning and the end …"
         kept = {"MESSAGE": text, "PRIORITY": _CUT_PRIORITY, "MESSAGE_ID": Kind.OUTPUT_CUT}
-        told = self._offer({**kept, "LINES": str(self._left_out)})
+        # It may take the room that is left for what the daemon says: there is one for very many lines.
+        told = self._offer({**kept, "LINES": str(self._left_out)}, share=1.0)
         if told:
             self._left_out = 0
         return told
 
-    def _offer(self, fields: dict[str, str]) -> bool:
-        return self._sender.offer(entry({**fields, **self._fields}), share=_SHARE)
+    def _offer(self, fields: dict[str, str], share: float = _SHARE) -> bool:
+        return self._sender.offer(entry({**fields, **self._fields}), share=share)

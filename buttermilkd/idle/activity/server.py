@@ -11,6 +11,7 @@ from buttermilkd.clock import Clock
 from buttermilkd.idle.activity.connection import Peer, ReporterConnection
 from buttermilkd.idle.policy.observations import Departure, Refusal, Web
 from buttermilkd.idle.policy.users import REFUSED_FOR
+from buttermilkd.journal import about
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,11 @@ class ActivityServer:
         if self._refusals_logged_at is None or now - self._refusals_logged_at >= REFUSALS_EVERY:
             self._refusals_logged_at = now
             logger.warning(
-                "closed a reporter's connection (%s): %s; %d closed so far", peer, why, self.refusals
+                "closed a reporter's connection (%s): %s; %d closed so far",
+                peer,
+                why,
+                self.refusals,
+                extra=about(peer_uid=peer.uid),
             )
 
     def left(self, connection: ReporterConnection) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError, NotAnUpdateError, UnreadableError
+from buttermilkd.journal import Kind, about
 from buttermilkd.messages import parse_update
 from buttermilkd.queues.pubsub.api import Message
 from buttermilkd.queues.pubsub.leases import Leases
@@ -61,7 +62,11 @@ class Follower:
         try:
             merged = await self._ledger.merge([update for _, update in updates])
         except ButtermilkError as error:
-            logger.error("cannot record what other hosts tell: %s; trying again", error)  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "cannot record what other hosts tell: %s; trying again",
+                error,
+                extra=about(kind=Kind.STORAGE_TROUBLE),
+            )
             self._leases.defer({message.ack_id: AGAIN for message in messages})
             return
         now = self._clock.now()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError, InvalidRequestError, UnreadableError
+from buttermilkd.journal import about
 from buttermilkd.messages import JobUpdate, parse_update
 from buttermilkd.queues.pubsub.api import Outgoing
 from buttermilkd.queues.pubsub.leases import Leases
@@ -88,8 +89,10 @@ class Publishing:
         try:
             await self._publish(topic, [post])
         except InvalidRequestError as error:
-            about = post.attributes.get("job_id") or post.attributes.get("batch_id", "")
-            logger.error("cannot tell other hosts all of %s: %s", about, error)  # noqa: TRY400
+            subject = post.attributes.get("job_id") or post.attributes.get("batch_id", "")
+            logger.error(  # noqa: TRY400
+                "cannot tell other hosts all of %s: %s", subject, error, extra=about(subject or None)
+            )
             if (shorter := _without_result(post)) is not None:
                 with suppress(InvalidRequestError):
                     await self._publish(topic, [shorter])
