@@ -16,7 +16,6 @@ from buttermilkd.control.access import Peer
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import InvalidRequestError, TimedOutError
-from buttermilkd.host.delegation import Delegation
 from buttermilkd.idle.gate import Gate
 from buttermilkd.idle.history import History
 from buttermilkd.idle.recorder import Recorder
@@ -57,8 +56,8 @@ class Services:
     activity: Sources
     check: Callable[[str], Awaitable[str | None]]
     """Why a flow cannot run here; None where nothing speaks against it."""
-    delegation: Delegation
-    """Whether jobs have control groups of their own."""
+    ungrouped: Callable[[], str | None]
+    """Why jobs have no control groups of their own; None where they have."""
     host: str
     started_at: float
     keys: dict[tuple[int, str], asyncio.Lock] = field(default_factory=dict)
@@ -77,7 +76,7 @@ class Services:
             concurrency=self.settings.daemon.concurrency,
             queue=self.settings.queue,
             draining=self.dispatcher.draining,
-            trouble=self.dispatcher.trouble or self.queue.trouble,
+            trouble=self.dispatcher.trouble or self.queue.trouble or self.runner.trouble,
         )
 
 

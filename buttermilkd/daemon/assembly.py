@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from buttermilkd.idle.recorder import Recorder
 from buttermilkd.idle.sources import Sources
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.recovery import Recovered
-from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
+from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET, JOBS_SOCKET
 from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
@@ -54,6 +55,8 @@ class Foundations:
     """The descriptor of the lock on the state directory."""
     hierarchy: Hierarchy | None
     delegation: Delegation
+    unit: Path | None
+    """The socket of a launcher of jobs that is a service of its own."""
     ledger: Ledger
     recovered: Recovered
     activity: Sources
@@ -71,18 +74,29 @@ async def opened(settings: Settings, clock: Clock, record: Path | None = None) -
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
-        delegation = stack.enter_context(delegated(hierarchy))
+        unit = _launcher_unit(paths.runtime_dir)
+        delegation = Delegation() if unit else stack.enter_context(delegated(hierarchy))
         recorder = None if record is None else Recorder(record, settings.idle, clock)
         ledger = await Ledger.open(paths.state_dir, clock, stack, paths.host)
         recovered = await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
         reporters = ActivityServer(stack.enter_context(reports), clock)
         activity = Sources(reporters, _probing(settings.activity, clock))
-        built_on = Foundations(lock, hierarchy, delegation, ledger, recovered, activity, recorder)
+        built_on = Foundations(lock, hierarchy, delegation, unit, ledger, recovered, activity, recorder)
         services = _assembled(settings, clock, built_on, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
         yield services
+
+
+def _launcher_unit(runtime_dir: Path) -> Path | None:
+    """Where a launcher of jobs listens that is a service of its own; None where this daemon starts one as its child.
+
+    One that does not answer is waited for, since jobs may have rights there that they lack here, and lack there what
+    the daemon has.
+    """
+    path = runtime_dir / JOBS_SOCKET
+    return path if os.access(path, os.R_OK | os.W_OK) and path.is_socket() else None
 
 
 def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncExitStack) -> Services:
@@ -95,6 +109,7 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         clock=clock,
         keep_fds=[on.lock],
         groups=on.delegation.jobs,
+        unit=on.unit,
     )
     history = History(clock, runner.footprint.are_running)
     stack.push_async_callback(upkeep.write_history, history, on.ledger)
@@ -127,7 +142,7 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         recorder=on.recorder,
         activity=on.activity,
         check=check,
-        delegation=on.delegation,
+        ungrouped=lambda: runner.unit.ungrouped if runner.unit else on.delegation.problem,
         host=settings.daemon.host,
         started_at=clock.now(),
     )

@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from buttermilkd.cgroups import Group
+from buttermilkd.cgroups import Group, Hierarchy
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job, Outcome
-from buttermilkd.runner.arguments import inherited
 from buttermilkd.runner.attempt import Attempt, Ended
 from buttermilkd.runner.callables.lane import CallableLane
 from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.footprint import Footprint
 from buttermilkd.runner.lanes import Lane, Lanes, Running
+from buttermilkd.runner.launcher.child import ChildLauncher
+from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.launcher.spawner import Spawner
+from buttermilkd.runner.launcher.unit import LauncherUnit
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
 
@@ -28,7 +30,8 @@ class Runner:
 
     ``scratch`` is a folder of its own, for result files; what is in it is removed. ``keep_fds`` stay open until
     the last process of a job is gone, even when the daemon is killed. ``groups`` is the control group in which
-    jobs get groups of their own; None: none was delegated. ``on_room`` is called when more
+    jobs get groups of their own; None: none was delegated. ``unit`` is the socket of a launcher that is a service of
+    its own, and has groups of its own for them; without it, the launcher is a child. ``on_room`` is called when more
     jobs can be started than before. Setting ``flows`` changes what later jobs run as.
     """
 
@@ -41,6 +44,7 @@ class Runner:
         clock: Clock,
         keep_fds: Sequence[int] = (),
         groups: Group | None = None,
+        unit: Path | None = None,
         on_room: Callable[[], None] = lambda: None,
     ) -> None:
         self.flows = flows
@@ -51,15 +55,13 @@ class Runner:
         self._timers = Timers(clock)
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
+        child = ChildLauncher(inherited(os.environ), keep_fds, groups)
         self._spawner = Spawner(
-            environment=inherited(os.environ),
-            keep_fds=keep_fds,
-            timers=self._timers,
-            fail=self._fail,
-            groups=groups,
+            timers=self._timers, fail=self._fail, start=child.start if unit is None else None
         )
+        self.unit = None if unit is None else self._launcher_unit(unit, keep_fds)
         self.footprint = Footprint(
-            groups,
+            lambda: groups if self.unit is None else self.unit.groups,
             lambda: self._spawner.launcher_pid,
             are_running=self._are_running,
             have_run=self._have_run,
@@ -83,11 +85,24 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._timers.run(), name="runner timers")
+                if self.unit is not None:
+                    group.create_task(self.unit.run(), name="launcher unit")
                 await self._failed.wait()
                 if self._failure is not None:
                     raise self._failure
         finally:
             await self._close()
+
+    def _launcher_unit(self, path: Path, keep_fds: Sequence[int]) -> LauncherUnit:
+        return LauncherUnit(
+            path,
+            self._spawner,
+            keep_fds=keep_fds,
+            hierarchy=Hierarchy.find(),
+            clock=self._clock,
+            empty=self._give_all_back,
+            changed=self._launcher_changed,
+        )
 
     def _prepare_scratch(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -107,8 +122,28 @@ class Runner:
 
     # Accepting
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no job can begin, however much room there is; None where any can."""
+        return None if self.unit is None else self.unit.trouble
+
+    @property
+    def _can_begin(self) -> bool:
+        return self.unit is None or self.unit.is_ready
+
+    def _launcher_changed(self) -> None:
+        if self._can_begin:
+            self._room_grew()
+        else:  # others may be able to run them
+            self._give_back_waiting()
+
+    async def _give_all_back(self) -> None:
+        await self.stop(list(self._attempts), Ending.GIVEN_BACK)
+
     def rooms(self) -> dict[str, int]:
         """For each flow that can take any, how many more jobs it can take now."""
+        if not self._can_begin:
+            return {}
         waiting = Counter(attempt.job.flow for attempt in self._waiting.values())
         rooms = {}
         for name in self.flows:
@@ -119,6 +154,8 @@ class Runner:
 
     def room(self) -> int:
         """How many more jobs can be taken now, over all flows."""
+        if not self._can_begin:
+            return 0
         free, jobs = self._slots.free, 0
         for name in self.flows:
             room = self._lanes.of(name, self.flows).room(free)
@@ -163,6 +200,9 @@ class Runner:
     def _place(self) -> None:
         """Begin what waits, as far as there is room."""
         self._place_due = False
+        if not self._can_begin:
+            self._give_back_waiting()
+            return
         rooms: dict[str, int] = {}
         try:
             for job_id, attempt in list(self._waiting.items()):
