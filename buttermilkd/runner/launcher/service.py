@@ -23,7 +23,8 @@ from buttermilkd.runner.launcher.stopping import StopRequests
 SOCKET_NAME = "jobs"
 """``FileDescriptorName=`` of its socket."""
 PATIENCE = 30.0
-"""Seconds to wait for a daemon, and for its first packet: a service that nobody wants does not stay."""
+"""Seconds to wait for a daemon, and for its first packet: a service that nobody wants does not stay. The first
+argument may say otherwise."""
 
 _FIRST_PASSED = 3
 _CREDENTIALS = struct.Struct("=iII")
@@ -70,13 +71,15 @@ def _is_trusted(peer: socket.socket) -> bool:
     return user in (0, os.geteuid())
 
 
-def _accepted(listener: socket.socket, stop: StopRequests) -> tuple[socket.socket, str] | None:
+def _accepted(
+    listener: socket.socket, stop: StopRequests, patience: float
+) -> tuple[socket.socket, str] | None:
     """The daemon, and the mark that its processes get; None where there is none to serve."""
-    while _readable(listener, stop, PATIENCE):
+    while _readable(listener, stop, patience):
         channel, _ = listener.accept()
         if not _is_trusted(channel):
             sys.stderr.write("<4>refused a connection of another user\n")
-        elif _readable(channel, stop, PATIENCE):
+        elif _readable(channel, stop, patience):
             try:
                 data, _kept_open = receive(channel)
                 return channel, str(json.loads(data)["mark"])
@@ -112,7 +115,7 @@ def main() -> None:
             f"error: cannot start the launcher of jobs: {error}\nhint: systemctl start buttermilkd-jobs.socket"
         )
     with listener:
-        accepted = _accepted(listener, stop)
+        accepted = _accepted(listener, stop, float(sys.argv[1]) if sys.argv[1:] else PATIENCE)
     if accepted is None:
         return
     channel, mark = accepted

@@ -153,7 +153,7 @@ class Spawner:
     ) -> PacketChannel:
         """Work with this launcher from now on; there must be no other.
 
-        ``lost`` is called when it has died, and ``asked_to_stop`` when it was told to end itself with its processes.
+        ``lost`` is called when it has died, before its processes are told to have ended, and ``asked_to_stop`` when it was told to end itself with its processes.
         """
         self._launched, self._lost, self._asked_to_stop = launched, lost, asked_to_stop
         self._channel = PacketChannel(
@@ -200,8 +200,8 @@ class Spawner:
         launched = self._disconnect()
         if launched is not None:
             launched.bury()
-        self._end_processes(LAUNCHER_DIED)
         self._lost()
+        self._end_processes(LAUNCHER_DIED)
 
     def _disconnect(self) -> Launched | None:
         """Let the launcher end, and whatever it still has."""

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from buttermilkd.bell import Bell, first_of
+from buttermilkd.bell import first_of
 from buttermilkd.cgroups import Group, Hierarchy
 from buttermilkd.clock import Clock
 from buttermilkd.runner.launcher.launched import Launched
@@ -96,27 +96,34 @@ class LauncherUnit:
 
     async def _work_with(self, launched: Launched) -> None:
         """Return once it has ended."""
-        over, stopping = Bell(), Bell()
-        self._spawner.attach(launched, lost=over.ring, asked_to_stop=stopping.ring)
+        lost, stopping = asyncio.Event(), asyncio.Event()
+        self._spawner.attach(
+            launched, lost=lambda: self._no_more(lost), asked_to_stop=lambda: self._no_more(stopping)
+        )
         logger.info("jobs run in the service of the launcher, pid %d", launched.pid)
         self._problem = ""
         self._set_ready(ready=True)
         try:
-            await first_of([over.heard(0), self._follow_stop(stopping)])
+            await first_of([_set(lost), self._follow_stop(stopping)])
         finally:
             self._set_ready(ready=False)
 
-    async def _follow_stop(self, stopping: Bell) -> None:
+    async def _follow_stop(self, stopping: asyncio.Event) -> None:
         """Once it is asked to end, end what it runs, and let it."""
-        await stopping.heard(0)
+        await stopping.wait()
         logger.info("the service of the launcher is being stopped: its jobs are given back")
-        self._set_ready(ready=False)
         await self._empty()
         await self._spawner.close()
 
+    def _no_more(self, event: asyncio.Event) -> None:
+        """Nothing is begun from this very moment on."""
+        self._set_ready(ready=False)
+        event.set()
+
     def _set_ready(self, *, ready: bool) -> None:
-        self.is_ready = ready
-        self._changed()
+        if self.is_ready != ready:
+            self.is_ready = ready
+            self._changed()
 
     # Connecting
 
@@ -156,3 +163,7 @@ def _check_listener(connected: socket.socket) -> None:
     credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     if _CREDENTIALS.unpack(credentials)[1] not in (0, os.geteuid()):
         raise PermissionError(errno.EPERM, "another user listens there")
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
