@@ -23,6 +23,7 @@ from buttermilkd.idle.sources import Sources
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
+from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import Situation
@@ -56,8 +57,7 @@ class Services:
     activity: Sources
     check: Callable[[str], Awaitable[str | None]]
     """Why a flow cannot run here; None where nothing speaks against it."""
-    ungrouped: Callable[[], str | None]
-    """Why jobs have no control groups of their own; None where they have."""
+    launcher: Launcher
     host: str
     started_at: float
     keys: dict[tuple[int, str], asyncio.Lock] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Services:
             concurrency=self.settings.daemon.concurrency,
             queue=self.settings.queue,
             draining=self.dispatcher.draining,
-            trouble=self.dispatcher.trouble or self.queue.trouble or self.runner.trouble,
+            trouble=self.dispatcher.trouble or self.queue.trouble or self.launcher.trouble,
         )
 
 

@@ -18,7 +18,7 @@ from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
-from buttermilkd.host.delegation import Delegation, delegated
+from buttermilkd.host.delegation import delegated
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.sockets import listening
 from buttermilkd.idle.activity.server import ActivityServer
@@ -40,6 +40,9 @@ from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
 from buttermilkd.runner import checks
 from buttermilkd.runner.footprint import Footprint
+from buttermilkd.runner.launcher.child import ChildLauncher
+from buttermilkd.runner.launcher.launched import Launcher
+from buttermilkd.runner.launcher.unit import LauncherUnit
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import EVERYTHING
@@ -51,12 +54,8 @@ logger = logging.getLogger(__name__)
 class Foundations:
     """What has been opened before anything is put together on it."""
 
-    lock: int
-    """The descriptor of the lock on the state directory."""
     hierarchy: Hierarchy | None
-    delegation: Delegation
-    unit: Path | None
-    """The socket of a launcher of jobs that is a service of its own."""
+    launcher: Launcher
     ledger: Ledger
     recovered: Recovered
     activity: Sources
@@ -74,29 +73,33 @@ async def opened(settings: Settings, clock: Clock, record: Path | None = None) -
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
-        unit = _launcher_unit(paths.runtime_dir)
-        delegation = Delegation() if unit else stack.enter_context(delegated(hierarchy))
+        launcher = _launcher(paths.runtime_dir, lock, hierarchy, clock, stack)
         recorder = None if record is None else Recorder(record, settings.idle, clock)
         ledger = await Ledger.open(paths.state_dir, clock, stack, paths.host)
         recovered = await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
         reporters = ActivityServer(stack.enter_context(reports), clock)
         activity = Sources(reporters, _probing(settings.activity, clock))
-        built_on = Foundations(lock, hierarchy, delegation, unit, ledger, recovered, activity, recorder)
+        built_on = Foundations(hierarchy, launcher, ledger, recovered, activity, recorder)
         services = _assembled(settings, clock, built_on, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
         yield services
 
 
-def _launcher_unit(runtime_dir: Path) -> Path | None:
-    """Where a launcher of jobs listens that is a service of its own; None where this daemon starts one as its child.
+def _launcher(
+    runtime_dir: Path, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
+) -> Launcher:
+    """The service that listens for it, where there is one; else a child.
 
-    One that does not answer is waited for, since jobs may have rights there that they lack here, and lack there what
-    the daemon has.
+    A service that does not answer is waited for, since jobs may have rights there that they lack here, and lack there
+    what the daemon has.
     """
     path = runtime_dir / JOBS_SOCKET
-    return path if os.access(path, os.R_OK | os.W_OK) and path.is_socket() else None
+    if os.access(path, os.R_OK | os.W_OK) and path.is_socket():
+        return LauncherUnit(path, clock, [lock], hierarchy)
+    delegation = stack.enter_context(delegated(hierarchy))
+    return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem)
 
 
 def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncExitStack) -> Services:
@@ -107,9 +110,7 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         concurrency=settings.daemon.concurrency,
         scratch=settings.daemon.state_dir / "scratch",
         clock=clock,
-        keep_fds=[on.lock],
-        groups=on.delegation.jobs,
-        unit=on.unit,
+        launcher=on.launcher,
     )
     history = History(clock, runner.footprint.are_running)
     stack.push_async_callback(upkeep.write_history, history, on.ledger)
@@ -142,7 +143,7 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         recorder=on.recorder,
         activity=on.activity,
         check=check,
-        ungrouped=lambda: runner.unit.ungrouped if runner.unit else on.delegation.problem,
+        launcher=on.launcher,
         host=settings.daemon.host,
         started_at=clock.now(),
     )

@@ -1,14 +1,12 @@
 """Runs jobs: each as one process or as one call in a warm worker, at idle priority, never more than allowed."""
 
 import asyncio
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from buttermilkd.cgroups import Group, Hierarchy
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job, Outcome
 from buttermilkd.runner.attempt import Attempt, Ended
@@ -17,10 +15,8 @@ from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.footprint import Footprint
 from buttermilkd.runner.lanes import Lane, Lanes, Running
-from buttermilkd.runner.launcher.child import ChildLauncher
-from buttermilkd.runner.launcher.environment import inherited
+from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.launcher.spawner import Spawner
-from buttermilkd.runner.launcher.unit import LauncherUnit
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
 
@@ -28,10 +24,8 @@ from buttermilkd.runner.timers import Timers
 class Runner:
     """Runs jobs on this host; at most ``concurrency`` of them execute at once, over all flows.
 
-    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``keep_fds`` stay open until
-    the last process of a job is gone, even when the daemon is killed. ``groups`` is the control group in which
-    jobs get groups of their own; None: none was delegated. ``unit`` is the socket of a launcher that is a service of
-    its own, and has groups of its own for them; without it, the launcher is a child. ``on_room`` is called when more
+    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``launcher`` is where the
+    launcher comes from that starts their processes. ``on_room`` is called when more
     jobs can be started than before. Setting ``flows`` changes what later jobs run as.
     """
 
@@ -42,9 +36,7 @@ class Runner:
         concurrency: int,
         scratch: Path,
         clock: Clock,
-        keep_fds: Sequence[int] = (),
-        groups: Group | None = None,
-        unit: Path | None = None,
+        launcher: Launcher,
         on_room: Callable[[], None] = lambda: None,
     ) -> None:
         self.flows = flows
@@ -55,13 +47,10 @@ class Runner:
         self._timers = Timers(clock)
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
-        child = ChildLauncher(inherited(os.environ), keep_fds, groups)
-        self._spawner = Spawner(
-            timers=self._timers, fail=self._fail, start=child.start if unit is None else None
-        )
-        self.unit = None if unit is None else self._launcher_unit(unit, keep_fds)
+        self._launcher = launcher
+        self._spawner = Spawner(timers=self._timers, fail=self._fail, start=launcher.start)
         self.footprint = Footprint(
-            lambda: groups if self.unit is None else self.unit.groups,
+            lambda: launcher.groups,
             lambda: self._spawner.launcher_pid,
             are_running=self._are_running,
             have_run=self._have_run,
@@ -85,24 +74,17 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._timers.run(), name="runner timers")
-                if self.unit is not None:
-                    group.create_task(self.unit.run(), name="launcher unit")
+                group.create_task(
+                    self._launcher.run(
+                        self._spawner, empty=self._give_all_back, changed=self._launcher_changed
+                    ),
+                    name="launcher",
+                )
                 await self._failed.wait()
                 if self._failure is not None:
                     raise self._failure
         finally:
             await self._close()
-
-    def _launcher_unit(self, path: Path, keep_fds: Sequence[int]) -> LauncherUnit:
-        return LauncherUnit(
-            path,
-            self._spawner,
-            keep_fds=keep_fds,
-            hierarchy=Hierarchy.find(),
-            clock=self._clock,
-            empty=self._give_all_back,
-            changed=self._launcher_changed,
-        )
 
     def _prepare_scratch(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -122,17 +104,8 @@ class Runner:
 
     # Accepting
 
-    @property
-    def trouble(self) -> str | None:
-        """Why no job can begin, however much room there is; None where any can."""
-        return None if self.unit is None else self.unit.trouble
-
-    @property
-    def _can_begin(self) -> bool:
-        return self.unit is None or self.unit.is_ready
-
     def _launcher_changed(self) -> None:
-        if self._can_begin:
+        if self._launcher.trouble is None:
             self._room_grew()
         else:  # others may be able to run them
             self._give_back_waiting()
@@ -142,7 +115,7 @@ class Runner:
 
     def rooms(self) -> dict[str, int]:
         """For each flow that can take any, how many more jobs it can take now."""
-        if not self._can_begin:
+        if self._launcher.trouble is not None:
             return {}
         waiting = Counter(attempt.job.flow for attempt in self._waiting.values())
         rooms = {}
@@ -154,7 +127,7 @@ class Runner:
 
     def room(self) -> int:
         """How many more jobs can be taken now, over all flows."""
-        if not self._can_begin:
+        if self._launcher.trouble is not None:
             return 0
         free, jobs = self._slots.free, 0
         for name in self.flows:
@@ -200,7 +173,7 @@ class Runner:
     def _place(self) -> None:
         """Begin what waits, as far as there is room."""
         self._place_due = False
-        if not self._can_begin:
+        if self._launcher.trouble is not None:
             self._give_back_waiting()
             return
         rooms: dict[str, int] = {}

@@ -53,11 +53,11 @@ async def test_nothing_is_taken_until_it_answers_and_what_was_is_given_back(tmp_
     async with service(tmp_path, follows=False) as unit:
         async with hosting(tmp_path, shell("exit 0"), unit=unit.path) as host:
             assert (host.runner.room(), host.runner.rooms()) == (0, {})
-            assert host.runner.trouble == "the launcher of jobs has not answered yet"
+            assert host.launcher.trouble == "the launcher of jobs has not answered yet"
             assert (await host.run()).ending is Ending.GIVEN_BACK
             await unit.start()
             await until_ready(host)
-            assert host.runner.trouble is None
+            assert host.launcher.trouble is None
             assert (await host.run()).ending is Ending.COMPLETED
 
 
@@ -67,9 +67,9 @@ async def test_where_nobody_listens_it_says_so_and_goes_on_trying(tmp_path: Path
     path = gone.path
     gone.listener.close()
     async with hosting(tmp_path, shell("exit 0"), unit=path) as host:
-        await until(lambda: "cannot be reached" in (host.runner.trouble or ""))
+        await until(lambda: "cannot be reached" in (host.launcher.trouble or ""))
         assert (
-            host.runner.trouble
+            host.launcher.trouble
             == f"the launcher of jobs cannot be reached at {path}: No such file or directory"
         )
         async with service(tmp_path):

@@ -1,14 +1,44 @@
-"""A launcher that runs, however it was started: what the daemon's end needs of it."""
+"""A launcher, wherever it comes from: what the daemon's end needs of it."""
 
 import asyncio
 import contextlib
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from buttermilkd.cgroups import Group
 from buttermilkd.runner.launcher.processes import kill_marked
+
+if TYPE_CHECKING:
+    from buttermilkd.runner.launcher.spawner import Spawner
+
+
+class Launcher(Protocol):
+    """Where launchers come from: they are children of the daemon (``child``), or a service of their own (``unit``)."""
+
+    groups: Group | None
+    """The control group below which each process gets one of its own, as far as it is known."""
+    ungrouped: str | None
+    """Why they get none."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be started at present; None where it can."""
+
+    def start(self) -> "Launched":
+        """One, where the spawner has none. Raises OSError."""
+
+    async def run(
+        self, spawner: "Spawner", *, empty: Callable[[], Awaitable[None]], changed: Callable[[], None]
+    ) -> None:
+        """Serve until cancelled.
+
+        ``empty`` is called when a launcher is to end: it stops all jobs, each with its grace. ``changed`` is called
+        when there is trouble or none any more.
+        """
 
 
 @dataclass(frozen=True, slots=True)

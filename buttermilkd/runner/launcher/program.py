@@ -24,7 +24,6 @@ daemon may signal it without asking.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -43,10 +42,10 @@ from buttermilkd.runner.launcher.processes import (
     MARK,
     all_pids,
     descendants,
-    lower_session,
     read_stats,
     signal_group,
 )
+from buttermilkd.runner.launcher.settling import settle
 from buttermilkd.runner.launcher.starting import OomScore, reason, start
 from buttermilkd.runner.launcher.stopping import StopRequests
 from buttermilkd.runner.launcher.strays import Leader, kill_strays, signal_strays
@@ -57,9 +56,6 @@ PACKET_LIMIT = 64 * 1024
 _MAX_DESCRIPTORS = 4
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _INT = struct.Struct("i")
-_PR_SET_CHILD_SUBREAPER = 36
-_PATIENCE = 1.0
-"""Seconds to try to lower the session's weight, which the kernel grants only so often."""
 
 
 class Launcher:
@@ -214,32 +210,6 @@ def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * _INT.size)
     data, ancillary, _, _ = channel.recvmsg(PACKET_LIMIT, space, socket.MSG_CMSG_CLOEXEC)
     return data, [fd for _, _, block in ancillary for (fd,) in _INT.iter_unpack(block)]
-
-
-def _take_idle_priority() -> None:
-    """Idle among the processes of a session, and the session as good as idle among all sessions.
-
-    Where the kernel schedules by session (autogroup, see sched(7)), idle priority counts within a session
-    only. So jobs share the launcher's session and its weight.
-    """
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    lower_session(os.getpid(), patience=_PATIENCE)
-
-
-def _adopt_orphans() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "cannot become a subreaper")
-
-
-def settle() -> int:
-    """Become what jobs inherit from, and their last parent. Returns what is readable when a child may have ended."""
-    _adopt_orphans()
-    _take_idle_priority()
-    wake, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return wake
 
 
 def main(arguments: list[str] | None = None) -> None:

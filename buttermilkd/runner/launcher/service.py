@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from buttermilkd.cgroups import Group, Hierarchy, given_group, share_controllers
 from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.launcher.groups import JobGroups
-from buttermilkd.runner.launcher.program import Launcher, receive, settle
+from buttermilkd.runner.launcher.program import Launcher, receive
+from buttermilkd.runner.launcher.settling import settle
 from buttermilkd.runner.launcher.stopping import StopRequests
 
 SOCKET_NAME = "jobs"

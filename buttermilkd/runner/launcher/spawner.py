@@ -1,7 +1,6 @@
 """The daemon's end of the launcher: asks it for processes, hears how they end."""
 
 import asyncio
-import errno
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -57,9 +56,9 @@ class Spawner:
         *,
         timers: Timers,
         fail: Callable[[Exception], None],
-        start: Callable[[], Launched] | None = None,
+        start: Callable[[], Launched],
     ) -> None:
-        """``start`` starts a launcher when one is needed; None where ``attach`` brings each."""
+        """``start`` starts a launcher when one is needed and none was attached. It may raise an OSError."""
         self._timers = timers
         self._fail = fail
         self._start = start
@@ -96,7 +95,7 @@ class Spawner:
             OSError: there is no launcher and none can be started, or no descriptors are left.
         """
         loop = asyncio.get_running_loop()
-        channel = self._channel or self._started()
+        channel = self._channel or self.attach(self._start())
         self._numbers += 1
         reads, fds = _descriptors(request.channel)
         outputs = tuple(Output(fd, each, calm=calm, loop=loop) for fd, each in zip(reads, write, strict=True))
@@ -138,11 +137,6 @@ class Spawner:
         """That which the launcher makes for a process."""
         groups = self._launched.groups if self._launched else None
         return groups.child(str(number)) if groups else None
-
-    def _started(self) -> PacketChannel:
-        if self._start is None:
-            raise ConnectionRefusedError(errno.ECONNREFUSED, "the launcher of jobs cannot be reached")
-        return self.attach(self._start())
 
     def attach(
         self,

@@ -29,59 +29,48 @@ LONGEST_PAUSE = 30.0
 """Seconds between two connections: the pause doubles until one has lasted as long."""
 
 _CREDENTIALS = struct.Struct("=iII")
-_NO_ANSWER = "it does not answer"
+_UNANSWERED = "the launcher of jobs has not answered yet"
 
 
 class LauncherUnit:
-    """Hands each launcher to the spawner. Needs ``run``.
-
-    ``empty`` is called when the service is to end: it stops all jobs, each with its grace. ``changed`` is called when
-    jobs can be started again, and when they cannot any more.
-    """
+    """Implements ``Launcher``: hands each one to the spawner, and lets nothing begin while there is none."""
 
     def __init__(
-        self,
-        path: Path,
-        spawner: Spawner,
-        *,
-        keep_fds: Sequence[int],
-        hierarchy: Hierarchy | None,
-        clock: Clock,
-        empty: Callable[[], Awaitable[None]],
-        changed: Callable[[], None],
+        self, path: Path, clock: Clock, keep_fds: Sequence[int] = (), hierarchy: Hierarchy | None = None
     ) -> None:
         """``path`` is that of its listening socket; ``keep_fds`` stay open until the last process of a job is gone."""
-        self.is_ready = False
-        """Whether processes can be started."""
         self.groups: Group | None = None
-        """The control group below which jobs get groups of their own, as far as it is known."""
-        self.ungrouped: str | None = "the launcher of jobs has not answered yet"
-        """Why they get none."""
+        self.ungrouped: str | None = _UNANSWERED
         self._path = path
-        self._spawner = spawner
+        self._clock = clock
         self._keep_fds = keep_fds
         self._hierarchy = hierarchy
-        self._clock = clock
-        self._empty = empty
-        self._changed = changed
+        self._is_ready = False
         self._problem = ""
+        self._changed: Callable[[], None] = lambda: None
 
     @property
     def trouble(self) -> str | None:
-        """Why no job can start; None where any can."""
-        if self.is_ready:
+        if self._is_ready:
             return None
         if not self._problem:
-            return "the launcher of jobs has not answered yet"
+            return _UNANSWERED
         return f"the launcher of jobs cannot be reached at {self._path}: {self._problem}"
 
-    async def run(self) -> None:
+    def start(self) -> Launched:
+        """None is started here: systemd does so at a connection."""
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "the launcher of jobs cannot be reached")
+
+    async def run(
+        self, spawner: Spawner, *, empty: Callable[[], Awaitable[None]], changed: Callable[[], None]
+    ) -> None:
         """Keep connected, until cancelled."""
+        self._changed = changed
         pause = FIRST_PAUSE
         while True:
             began = self._clock.monotonic()
             try:
-                await self._work_with(await self._connected())
+                await self._work_with(await self._connected(), spawner, empty)
             except OSError as error:
                 self._note(describe_os_error(error))
             if self._clock.monotonic() - began > LONGEST_PAUSE:
@@ -94,26 +83,28 @@ class LauncherUnit:
             self._problem = problem
             logger.warning("%s; no job starts until it can be", self.trouble)
 
-    async def _work_with(self, launched: Launched) -> None:
+    async def _work_with(
+        self, launched: Launched, spawner: Spawner, empty: Callable[[], Awaitable[None]]
+    ) -> None:
         """Return once it has ended."""
         lost, stopping = asyncio.Event(), asyncio.Event()
-        self._spawner.attach(
+
+        async def follow_stop() -> None:
+            await stopping.wait()
+            logger.info("the service of the launcher is being stopped: its jobs are given back")
+            await empty()
+            await spawner.close()
+
+        spawner.attach(
             launched, lost=lambda: self._no_more(lost), asked_to_stop=lambda: self._no_more(stopping)
         )
         logger.info("jobs run in the service of the launcher, pid %d", launched.pid)
         self._problem = ""
         self._set_ready(ready=True)
         try:
-            await first_of([_set(lost), self._follow_stop(stopping)])
+            await first_of([_come(lost), follow_stop()])
         finally:
             self._set_ready(ready=False)
-
-    async def _follow_stop(self, stopping: asyncio.Event) -> None:
-        """Once it is asked to end, end what it runs, and let it."""
-        await stopping.wait()
-        logger.info("the service of the launcher is being stopped: its jobs are given back")
-        await self._empty()
-        await self._spawner.close()
 
     def _no_more(self, event: asyncio.Event) -> None:
         """Nothing is begun from this very moment on."""
@@ -121,8 +112,8 @@ class LauncherUnit:
         event.set()
 
     def _set_ready(self, *, ready: bool) -> None:
-        if self.is_ready != ready:
-            self.is_ready = ready
+        if self._is_ready != ready:
+            self._is_ready = ready
             self._changed()
 
     # Connecting
@@ -150,8 +141,11 @@ class LauncherUnit:
 
         await first_of([hear(), self._clock.sleep(ANSWER_PATIENCE)])
         if not heard or not heard[0]:
-            raise ConnectionAbortedError(errno.ECONNABORTED, _NO_ANSWER)
-        _, pid, group, self.ungrouped = json.loads(heard[0])
+            raise ConnectionAbortedError(errno.ECONNABORTED, "it does not answer")
+        try:
+            _, pid, group, self.ungrouped = json.loads(heard[0])
+        except ValueError:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "it is of another version") from None
         if group is not None and self._hierarchy is None:
             group, self.ungrouped = None, "control groups of version 2 are not to be seen here"
         self.groups = self._hierarchy.group(group) if self._hierarchy and group else None
@@ -165,5 +159,5 @@ def _check_listener(connected: socket.socket) -> None:
         raise PermissionError(errno.EPERM, "another user listens there")
 
 
-async def _set(event: asyncio.Event) -> None:
+async def _come(event: asyncio.Event) -> None:
     await event.wait()
