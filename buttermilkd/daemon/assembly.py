@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -96,10 +97,19 @@ def _launcher(
     what the daemon has.
     """
     path = runtime_dir / JOBS_SOCKET
-    if os.access(path, os.R_OK | os.W_OK) and path.is_socket():
+    if _is_our_socket(path):
         return LauncherUnit(path, clock, [lock], hierarchy)
     delegation = stack.enter_context(delegated(hierarchy))
     return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem)
+
+
+def _is_our_socket(path: Path) -> bool:
+    """Jobs of another user's service could use nothing of what this daemon's user has made for them."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncExitStack) -> Services:

@@ -1,13 +1,20 @@
 """Jobs whose launcher is a service of its own: the same as those of a child, and what is different."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from buttermilkd.jobs import Ending
+from buttermilkd.runner.launcher.spawner import Spawner
+from buttermilkd.runner.launcher.unit import ANSWER_PATIENCE, FIRST_PAUSE, LONGEST_PAUSE, LauncherUnit
+from buttermilkd.runner.timers import Timers
+from buttermilkd.testing import HandMovedClock
 from tests.integration.launcher_service import Service, service
 from tests.integration.runner_host import Host, alive, hosting, python, shell, state_of, until, until_dead
 
@@ -75,6 +82,76 @@ async def test_where_nobody_listens_it_says_so_and_goes_on_trying(tmp_path: Path
         async with service(tmp_path):
             await until_ready(host)
             assert (await host.run()).ending is Ending.COMPLETED
+
+
+@dataclass
+class Scene:
+    """The connection alone, with a clock that is moved by hand."""
+
+    launcher: LauncherUnit
+    clock: HandMovedClock
+
+
+@asynccontextmanager
+async def connecting(path: Path) -> AsyncIterator[Scene]:
+    clock = HandMovedClock()
+    scene = Scene(LauncherUnit(path, clock), clock)
+    spawner = Spawner(timers=Timers(clock), fail=_raise, start=scene.launcher.start)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(scene.launcher.run(spawner, empty=_nothing, changed=lambda: None))
+        yield scene
+        await spawner.close()
+        task.cancel()
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+async def _nothing() -> None:
+    """There are no jobs."""
+
+
+async def test_one_that_does_not_answer_is_given_up_after_a_while_and_tried_again(tmp_path: Path) -> None:
+    async with service(tmp_path, follows=False) as unit, connecting(unit.path) as scene:
+        await scene.clock.advance(ANSWER_PATIENCE)
+        assert (scene.launcher.trouble or "").endswith("jobs.sock: it does not answer")
+        await scene.clock.advance(FIRST_PAUSE)
+        assert await (await unit.start()).wait() == 0  # it finds the connection that was given up
+        await unit.start()
+        await until(lambda: scene.launcher.trouble is None)
+
+
+@pytest.mark.parametrize("answer", [b"not JSON", b"[1]", b"{}", b"[1, 2, 3, 4, 5]", b"7"])
+async def test_one_that_answers_in_another_way_is_told_of(tmp_path: Path, answer: bytes) -> None:
+    async with service(tmp_path, follows=False) as unit, connecting(unit.path) as scene:
+        await scene.clock.advance(0)
+        other, _ = unit.listener.accept()
+        with other:
+            other.send(answer)
+            await until(lambda: "another version" in (scene.launcher.trouble or ""))
+
+
+async def test_tries_to_connect_grow_rarer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tries = 0
+    async with connecting(tmp_path / "jobs.sock") as scene:
+        await scene.clock.advance(0)
+        assert (scene.launcher.trouble or "").endswith("No such file or directory")
+        async with service(tmp_path, follows=False) as unit:
+            unit.listener.setblocking(False)
+            for _ in range(10):
+                await scene.clock.advance(LONGEST_PAUSE)
+                with suppress(BlockingIOError):
+                    unit.listener.accept()[0].close()
+                    tries += 1
+                await until(lambda: "cannot be reached" in (scene.launcher.trouble or ""))
+    assert tries == 10
+    assert [record.message for record in caplog.records if "No such file" in record.message] == [
+        (
+            f"the launcher of jobs cannot be reached at {tmp_path}/jobs.sock: No such file or directory; "
+            "no job starts until it can be"
+        )
+    ]
 
 
 async def test_when_the_daemon_ends_its_jobs_and_the_service_end_before_it(

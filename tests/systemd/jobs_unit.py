@@ -12,6 +12,22 @@ SOCKET = "buttermilkd-jobs.socket"
 UNITS = ("buttermilkd.slice", SOCKET, JOBS)
 GROUP = f"/buttermilkd.slice/{JOBS}"
 USER = ("User=buttermilk", "Group=buttermilk", "RuntimeDirectoryPreserve=yes", "StateDirectoryMode=0750")
+SANDBOX = (
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=strict",
+    "ProtectHome=tmpfs",
+    "PrivateTmp=yes",
+    *(f"BindReadOnlyPaths={one}" for one in places()),
+    "PrivateDevices=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectControlGroups=no",
+    "RestrictNamespaces=yes",
+    "RestrictSUIDSGID=yes",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged",
+)
+"""What a daemon can do without, beside jobs in a unit of their own."""
 _INSTALLED = "/run/systemd/system"
 _REACHABLE = "\n".join(
     ["[Service]", "ProtectHome=tmpfs", *(f"BindReadOnlyPaths={one}" for one in places()), ""]

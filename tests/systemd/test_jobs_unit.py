@@ -7,6 +7,7 @@ import pytest
 from tests.systemd.jobs_unit import (
     GROUP,
     JOBS,
+    SANDBOX,
     SOCKET,
     UNITS,
     USER,
@@ -63,7 +64,7 @@ def test_nothing_runs_in_the_unit_of_jobs_until_a_daemon_connects_and_nobody_els
 def test_a_whole_tree_is_frozen_while_a_request_is_in_flight_and_goes_on_afterwards(
     daemon: SplitDaemon,
 ) -> None:
-    daemon.start(*USER)
+    daemon.start(*USER, *SANDBOX)
     with web_server(daemon) as web:
         _, tree = one_tree(daemon)
         group = daemon.group_of(daemon.job())

@@ -142,10 +142,7 @@ class LauncherUnit:
         await first_of([hear(), self._clock.sleep(ANSWER_PATIENCE)])
         if not heard or not heard[0]:
             raise ConnectionAbortedError(errno.ECONNABORTED, "it does not answer")
-        try:
-            _, pid, group, self.ungrouped = json.loads(heard[0])
-        except ValueError:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "it is of another version") from None
+        pid, group, self.ungrouped = _understood(heard[0])
         if group is not None and self._hierarchy is None:
             group, self.ungrouped = None, "control groups of version 2 are not to be seen here"
         self.groups = self._hierarchy.group(group) if self._hierarchy and group else None
@@ -161,3 +158,14 @@ def _check_listener(connected: socket.socket) -> None:
 
 async def _come(event: asyncio.Event) -> None:
     await event.wait()
+
+
+def _understood(answer: bytes) -> tuple[int, str | None, str | None]:
+    """What ``service`` has answered. Raises OSError where that is something else."""
+    try:
+        ready, pid, group, ungrouped = json.loads(answer)
+    except (ValueError, TypeError):
+        ready, pid, group, ungrouped = None, 0, None, None
+    if ready != "ready":
+        raise ConnectionAbortedError(errno.ECONNABORTED, "it is of another version")
+    return int(pid), group, ungrouped
