@@ -3,6 +3,7 @@
 Source: https://docs.kernel.org/admin-guide/cgroup-v2.html
 """
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from pathlib import Path
 
 _NICE = re.compile(r"nice (-?\d+)")
 _MICROSECONDS = 1e6
+_GIVEN_AWAY = ("user.delegate", "trusted.delegate")
+"""Attributes of a group that systemd has given away."""
+_CONTROLLERS = ("cpu", "io", "memory", "pids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +134,39 @@ class Hierarchy:
 def is_inside(path: str, outer: str) -> bool:
     """Whether the group ``path`` is ``outer`` or below it."""
     return outer in ("/", path) or path.startswith(f"{outer}/")
+
+
+def given_group(hierarchy: Hierarchy | None, taker: str) -> Group | str:
+    """The group that systemd has given to this process with ``Delegate=yes``, or why there is none.
+
+    Only a marked one counts: root may write every group, and most belong to somebody else. ``taker`` says in the
+    reason who would have been given it.
+    """
+    here = membership("self")
+    if hierarchy is None or here is None or here.group is None:
+        return "control groups of version 2 are not to be seen here"
+    group = hierarchy.group(here.group)
+    for candidate in (group, Group(group.folder.parent)):
+        if _is_given_away(candidate):
+            break
+    else:
+        return f"the control group {here.group} is not delegated to {taker} (Delegate=yes in its unit)"
+    if not os.access(candidate.folder / "cgroup.procs", os.W_OK):
+        return f"the control group {hierarchy.path(candidate)} may not be written"
+    return candidate
+
+
+def _is_given_away(group: Group) -> bool:
+    for name in _GIVEN_AWAY:
+        with contextlib.suppress(OSError):
+            if os.getxattr(group.folder, name) == b"1":
+                return True
+    return False
+
+
+def share_controllers(group: Group) -> None:
+    """Let the groups below this one be counted and limited, as far as the kernel grants it."""
+    for controller in _CONTROLLERS:
+        # Refused where it is not delegated, and while a process of somebody else is in the group.
+        with contextlib.suppress(OSError):
+            group.write("cgroup.subtree_control", f"+{controller}")

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 CONTROL_SOCKET = "control.sock"
 ACTIVITY_SOCKET = "activity.sock"
+JOBS_SOCKET = "jobs.sock"
+"""Where the launcher of jobs listens, where it is a service of its own."""
 
 
 class Places(NamedTuple):

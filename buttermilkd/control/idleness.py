@@ -15,7 +15,7 @@ _DAY = 86_400.0
 async def idle(services: Services, _call: Call) -> web.Response:
     """The verdict, each signal, each threshold."""
     services.gate.reconsider()
-    return web.json_response(idle_view(services.gate.last, services.clock, services.delegation.problem))
+    return web.json_response(idle_view(services.gate.last, services.clock, services.launcher.ungrouped))
 
 
 async def history(services: Services, call: Call) -> web.Response:

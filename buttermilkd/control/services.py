@@ -16,7 +16,6 @@ from buttermilkd.control.access import Peer
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import InvalidRequestError, TimedOutError
-from buttermilkd.host.delegation import Delegation
 from buttermilkd.host.journal.sender import Sender
 from buttermilkd.idle.gate import Gate
 from buttermilkd.idle.history import History
@@ -25,6 +24,7 @@ from buttermilkd.idle.sources import Sources
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
 from buttermilkd.queues.base import Queue
+from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import Situation
@@ -58,8 +58,7 @@ class Services:
     activity: Sources
     check: Callable[[str], Awaitable[str | None]]
     """Why a flow cannot run here; None where nothing speaks against it."""
-    delegation: Delegation
-    """Whether jobs have control groups of their own."""
+    launcher: Launcher
     journal: Sender | None
     """Sends to systemd's journal, where the daemon's own log goes there."""
     host: str
@@ -80,7 +79,7 @@ class Services:
             concurrency=self.settings.daemon.concurrency,
             queue=self.settings.queue,
             draining=self.dispatcher.draining,
-            trouble=self.dispatcher.trouble or self.queue.trouble,
+            trouble=self.dispatcher.trouble or self.queue.trouble or self.launcher.trouble,
         )
 
 

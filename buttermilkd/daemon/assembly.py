@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
-from buttermilkd.host.delegation import Delegation, delegated
+from buttermilkd.host.delegation import delegated
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.journal.output import JobsOutput
 from buttermilkd.host.journal.sender import Sender
@@ -35,7 +37,7 @@ from buttermilkd.idle.sources import Sources
 from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.recovery import Recovered
-from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
+from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET, JOBS_SOCKET
 from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
@@ -43,6 +45,9 @@ from buttermilkd.retries import RetryLimits
 from buttermilkd.runner import checks
 from buttermilkd.runner.attempt import Listen
 from buttermilkd.runner.footprint import Footprint
+from buttermilkd.runner.launcher.child import ChildLauncher
+from buttermilkd.runner.launcher.launched import Launcher
+from buttermilkd.runner.launcher.unit import LauncherUnit
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import EVERYTHING
@@ -54,10 +59,8 @@ logger = logging.getLogger(__name__)
 class Foundations:
     """What has been opened before anything is put together on it."""
 
-    lock: int
-    """The descriptor of the lock on the state directory."""
     hierarchy: Hierarchy | None
-    delegation: Delegation
+    launcher: Launcher
     ledger: Ledger
     recovered: Recovered
     activity: Sources
@@ -79,18 +82,42 @@ async def opened(
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
-        delegation = stack.enter_context(delegated(hierarchy))
+        launcher = _launcher(paths.runtime_dir, lock, hierarchy, clock, stack)
         recorder = None if record is None else Recorder(record, settings.idle, clock)
         ledger = await Ledger.open(paths.state_dir, clock, stack, paths.host)
         recovered = await _recover(ledger, paths.max_interruptions)
         reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
         reporters = ActivityServer(stack.enter_context(reports), clock)
         activity = Sources(reporters, _probing(settings.activity, clock))
-        built_on = Foundations(lock, hierarchy, delegation, ledger, recovered, activity, recorder, journal)
+        built_on = Foundations(hierarchy, launcher, ledger, recovered, activity, recorder, journal)
         services = _assembled(settings, clock, built_on, stack)
         requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
         await server.serve(services, stack.enter_context(requests), stack)
         yield services
+
+
+def _launcher(
+    runtime_dir: Path, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
+) -> Launcher:
+    """The service that listens for it, where there is one; else a child.
+
+    A service that does not answer is waited for, since jobs may have rights there that they lack here, and lack there
+    what the daemon has.
+    """
+    path = runtime_dir / JOBS_SOCKET
+    if _is_our_socket(path):
+        return LauncherUnit(path, clock, [lock], hierarchy)
+    delegation = stack.enter_context(delegated(hierarchy))
+    return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem)
+
+
+def _is_our_socket(path: Path) -> bool:
+    """Jobs of another user's service could use nothing of what this daemon's user has made for them."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncExitStack) -> Services:
@@ -101,8 +128,7 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         concurrency=settings.daemon.concurrency,
         scratch=settings.daemon.state_dir / "scratch",
         clock=clock,
-        keep_fds=[on.lock],
-        groups=on.delegation.jobs,
+        launcher=on.launcher,
         listen=_listening(settings, clock, on.journal),
     )
     history = History(clock, runner.footprint.are_running)
@@ -136,7 +162,7 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         recorder=on.recorder,
         activity=on.activity,
         check=check,
-        delegation=on.delegation,
+        launcher=on.launcher,
         journal=on.journal,
         host=settings.daemon.host,
         started_at=clock.now(),

@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from buttermilkd.cgroups import Group, Hierarchy, membership
+from buttermilkd.cgroups import Group, Hierarchy, given_group, share_controllers
 
 logger = logging.getLogger(__name__)
 
 DAEMON = "daemon"
 JOBS = "jobs"
-CONTROLLERS = ("cpu", "io", "memory", "pids")
-_MARKS = ("user.delegate", "trusted.delegate")
-"""Attributes of a group that systemd has given away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ def delegated(hierarchy: Hierarchy | None) -> Iterator[Delegation]:
 
     The daemon moves itself into a group beside it, since a group whose share is divided holds no processes.
     """
-    found = _given(hierarchy)
+    found = given_group(hierarchy, "this daemon")
     if not isinstance(found, Group):
         yield Delegation(problem=found)
         return
@@ -51,40 +48,13 @@ def delegated(hierarchy: Hierarchy | None) -> Iterator[Delegation]:
         _remove(jobs)
 
 
-def _given(hierarchy: Hierarchy | None) -> Group | str:
-    """The group that is ours, or why there is none."""
-    here = membership("self")
-    if hierarchy is None or here is None or here.group is None:
-        return "control groups of version 2 are not to be seen here"
-    group = hierarchy.group(here.group)
-    for candidate in (group, Group(group.folder.parent)):
-        if _is_marked(candidate):
-            break
-    else:
-        return f"the control group {here.group} is not delegated to this daemon (Delegate=yes in its unit)"
-    if not os.access(candidate.folder / "cgroup.procs", os.W_OK):
-        return f"the control group {hierarchy.path(candidate)} may not be written"
-    return candidate
-
-
-def _is_marked(group: Group) -> bool:
-    for name in _MARKS:
-        with contextlib.suppress(OSError):
-            if os.getxattr(group.folder, name) == b"1":
-                return True
-    return False
-
-
 def _made(given: Group) -> Group:
     """The group for jobs below the one that is ours. Raises OSError."""
     if os.getpid() in given.pids():
         daemon = given.child(DAEMON)
         daemon.folder.mkdir(exist_ok=True)
         daemon.write("cgroup.procs", "0")
-    for controller in CONTROLLERS:
-        # Refused where it is not delegated, and while a process of somebody else is in the group.
-        with contextlib.suppress(OSError):
-            given.write("cgroup.subtree_control", f"+{controller}")
+    share_controllers(given)
     jobs = given.child(JOBS)
     if jobs.folder.exists():  # of a daemon that died
         _remove(jobs)

@@ -7,9 +7,6 @@ from typing import Any
 from buttermilkd.config import placeholders
 from buttermilkd.jobs import Job
 
-_NOT_INHERITED = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY")
-_NOT_INHERITED_PREFIXES = ("LISTEN_", "WATCHDOG_", "BUTTERMILKD_")
-
 
 class UnusableArgumentError(Exception):
     """The command cannot be made from this job; the message says why."""
@@ -67,13 +64,4 @@ def environment(job: Job, flow_environment: Mapping[str, str], result: str) -> d
         "BUTTERMILK_ATTEMPT": str(job.attempt),
         "BUTTERMILK_PARAMETERS": json.dumps(dict(job.parameters)),
         "BUTTERMILK_RESULT": result,
-    }
-
-
-def inherited(daemon_environment: Mapping[str, str]) -> dict[str, str]:
-    """The daemon's environment without what is meant for the daemon alone."""
-    return {
-        name: value
-        for name, value in daemon_environment.items()
-        if name not in _NOT_INHERITED and not name.startswith(_NOT_INHERITED_PREFIXES)
     }

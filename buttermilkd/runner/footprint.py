@@ -13,13 +13,13 @@ class Footprint:
 
     def __init__(
         self,
-        groups: Group | None,
+        groups: Callable[[], Group | None],
         launcher: Callable[[], int | None],
         *,
         are_running: Callable[[], bool],
         have_run: Callable[[], bool],
     ) -> None:
-        """``groups`` is the control group of all jobs; ``launcher`` gives the pid of the present launcher.
+        """``groups`` gives the control group of all jobs; ``launcher`` the pid of the present launcher.
 
         ``have_run``: whether any job has executed since this was asked last.
         """
@@ -28,9 +28,16 @@ class Footprint:
         self.are_running = are_running
         """Whether any executes, and is not suspended."""
         self._have_run = have_run
-        sessions = Sessions()
-        self._usage: CpuUsage = CountedUsage(groups, sessions) if groups else EstimatedUsage(sessions)
+        self._sessions = Sessions()
+        self._estimated = EstimatedUsage(self._sessions)
+        self._counted: CountedUsage | None = None
         self._known: tuple[int | None, Membership | None] | None = None
+
+    @property
+    def _usage(self) -> CpuUsage:
+        if self._counted is None and (group := self._groups()) is not None:
+            self._counted = CountedUsage(group, self._sessions)
+        return self._counted or self._estimated
 
     @property
     def method(self) -> str:
@@ -53,6 +60,7 @@ class Footprint:
         found, hierarchy = membership("self"), Hierarchy.find()
         if found is None:
             return None
-        if self._groups is not None and hierarchy is not None:
-            found = replace(found, group=hierarchy.path(self._groups))
+        group = self._groups()
+        if group is not None and hierarchy is not None:
+            found = replace(found, group=hierarchy.path(group))
         return found if found.session_nice is None else replace(found, session_nice=LOWEST_NICE)

@@ -1,23 +1,21 @@
 """Runs jobs: each as one process or as one call in a warm worker, at idle priority, never more than allowed."""
 
 import asyncio
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from buttermilkd.cgroups import Group
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job, Outcome
-from buttermilkd.runner.arguments import inherited
 from buttermilkd.runner.attempt import Attempt, Ended, Listen
 from buttermilkd.runner.callables.lane import CallableLane
 from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.footprint import Footprint
 from buttermilkd.runner.lanes import Lane, Lanes, Running
+from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.launcher.spawner import Spawner
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
@@ -26,9 +24,8 @@ from buttermilkd.runner.timers import Timers
 class Runner:
     """Runs jobs on this host; at most ``concurrency`` of them execute at once, over all flows.
 
-    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``keep_fds`` stay open until
-    the last process of a job is gone, even when the daemon is killed. ``groups`` is the control group in which
-    jobs get groups of their own; None: none was delegated. ``listen`` makes what hears each attempt print. ``on_room`` is called when more
+    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``launcher`` is where the
+    launcher comes from that starts their processes. ``listen`` makes what hears each attempt print. ``on_room`` is called when more
     jobs can be started than before. Setting ``flows`` changes what later jobs run as.
     """
 
@@ -39,8 +36,7 @@ class Runner:
         concurrency: int,
         scratch: Path,
         clock: Clock,
-        keep_fds: Sequence[int] = (),
-        groups: Group | None = None,
+        launcher: Launcher,
         listen: Listen | None = None,
         on_room: Callable[[], None] = lambda: None,
     ) -> None:
@@ -53,15 +49,10 @@ class Runner:
         self._timers = Timers(clock)
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
-        self._spawner = Spawner(
-            environment=inherited(os.environ),
-            keep_fds=keep_fds,
-            timers=self._timers,
-            fail=self._fail,
-            groups=groups,
-        )
+        self._launcher = launcher
+        self._spawner = Spawner(timers=self._timers, fail=self._fail, start=launcher.start)
         self.footprint = Footprint(
-            groups,
+            lambda: launcher.groups,
             lambda: self._spawner.launcher_pid,
             are_running=self._are_running,
             have_run=self._have_run,
@@ -85,6 +76,12 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._timers.run(), name="runner timers")
+                group.create_task(
+                    self._launcher.run(
+                        self._spawner, empty=self._give_all_back, changed=self._launcher_changed
+                    ),
+                    name="launcher",
+                )
                 await self._failed.wait()
                 if self._failure is not None:
                     raise self._failure
@@ -109,8 +106,19 @@ class Runner:
 
     # Accepting
 
+    def _launcher_changed(self) -> None:
+        if self._launcher.trouble is None:
+            self._room_grew()
+        else:  # others may be able to run them
+            self._give_back_waiting()
+
+    async def _give_all_back(self) -> None:
+        await self.stop(list(self._attempts), Ending.GIVEN_BACK)
+
     def rooms(self) -> dict[str, int]:
         """For each flow that can take any, how many more jobs it can take now."""
+        if self._launcher.trouble is not None:
+            return {}
         waiting = Counter(attempt.job.flow for attempt in self._waiting.values())
         rooms = {}
         for name in self.flows:
@@ -121,6 +129,8 @@ class Runner:
 
     def room(self) -> int:
         """How many more jobs can be taken now, over all flows."""
+        if self._launcher.trouble is not None:
+            return 0
         free, jobs = self._slots.free, 0
         for name in self.flows:
             room = self._lanes.of(name, self.flows).room(free)
@@ -165,6 +175,9 @@ class Runner:
     def _place(self) -> None:
         """Begin what waits, as far as there is room."""
         self._place_due = False
+        if self._launcher.trouble is not None:
+            self._give_back_waiting()
+            return
         rooms: dict[str, int] = {}
         try:
             for job_id, attempt in list(self._waiting.items()):

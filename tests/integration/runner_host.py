@@ -1,6 +1,7 @@
 """What the runner's tests share: a flow's settings, and a Runner that runs beside the test."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,8 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from buttermilkd.cgroups import Group
 from buttermilkd.clock import SystemClock
 from buttermilkd.jobs import Job, Outcome
+from buttermilkd.runner.attempt import Listen
+from buttermilkd.runner.launcher.child import ChildLauncher
+from buttermilkd.runner.launcher.launched import Launcher
+from buttermilkd.runner.launcher.unit import LauncherUnit
 from buttermilkd.runner.runner import Runner
 
 
@@ -49,8 +55,9 @@ def shell(script: str, **settings: Any) -> Flow:
 class Host:
     """A runner, and the jobs that were handed to it."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, launcher: Launcher) -> None:
         self.runner = runner
+        self.launcher = launcher
         self.outcomes: dict[str, Outcome] = {}
         self._count = 0
         self._ended: dict[str, asyncio.Event] = {}
@@ -86,20 +93,33 @@ class Host:
 
 
 @asynccontextmanager
-async def hosting(tmp_path: Path, *flows: Flow, concurrency: int = 2, **settings: Any) -> AsyncIterator[Host]:
+async def hosting(
+    tmp_path: Path,
+    *flows: Flow,
+    concurrency: int = 2,
+    keep_fds: Sequence[int] = (),
+    groups: Group | None = None,
+    unit: Path | None = None,
+    listen: Listen | None = None,
+) -> AsyncIterator[Host]:
+    """``unit`` is the socket of a launcher that is a service of its own; without it, the runner has a child."""
     scratch = tmp_path / "scratch"
+    launcher = (
+        LauncherUnit(unit, SystemClock(), keep_fds) if unit else ChildLauncher(os.environ, keep_fds, groups)
+    )
     runner = Runner(
         {flow.name: flow for flow in flows},
         concurrency=concurrency,
         scratch=scratch,
         clock=SystemClock(),
-        **settings,
+        launcher=launcher,
+        listen=listen,
     )
     async with asyncio.TaskGroup() as group:
         task = group.create_task(runner.run())
         await until(scratch.exists)
         try:
-            yield Host(runner)
+            yield Host(runner, launcher)
         finally:
             task.cancel()
 

@@ -98,11 +98,15 @@ class DaemonService:
 
     # What the kernel says
 
-    def place_of(self, pid: int) -> str:
-        """Where a process is, below the service's group. Its number is that which it has there."""
+    def path_of(self, pid: int) -> str:
+        """Where a process is, seen from outside. Its number is that which it has there."""
         lines = self.system.file(f"/proc/{pid}/cgroup").read_text().splitlines()
         (path,) = [line.removeprefix("0::") for line in lines if line.startswith("0::")]
-        return path.rpartition(self.unit)[2]
+        return path
+
+    def place_of(self, pid: int) -> str:
+        """The same, below the group of the service that jobs run in."""
+        return self.path_of(pid).rpartition(self.group.folder.name)[2]
 
     def group_of(self, job: dict[str, Any]) -> Group:
         return Group(self.group.folder / self.place_of(job["pid"]).lstrip("/"))

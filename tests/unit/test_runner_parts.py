@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttermilkd.jobs import Job
-from buttermilkd.runner.arguments import UnusableArgumentError, fill, inherited
+from buttermilkd.runner.arguments import UnusableArgumentError, fill
 from buttermilkd.runner.attempt import Allowance, cause_of, timed_out
 from buttermilkd.runner.callables.calls import Pace, printed
 from buttermilkd.runner.callables.worker import Printed
 from buttermilkd.runner.checks import check
+from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.output import BoundedLog, LastLine, telling_line
 from buttermilkd.runner.timers import Timers
 

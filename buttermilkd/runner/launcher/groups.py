@@ -21,6 +21,8 @@ class JobGroups:
         self._leaving: list[Group] = []
         self._own.folder.mkdir(exist_ok=True)
         self._own.write("cgroup.procs", "0")
+        self._leaving = [Group(folder) for folder in top.folder.iterdir() if folder.name.isdigit()]
+        self.sweep()  # what a launcher that died has left
 
     def adopt(self, number: int, pid: int) -> None:
         """Give a process that has just been started a group of its own, with all that it has started meanwhile.

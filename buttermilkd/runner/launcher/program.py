@@ -12,6 +12,9 @@ file, passed as the first descriptor, where it is too long for a packet:
     daemon → launcher   {"reap": [pid, …], "spawn": {…}}   with the descriptors for 1, 2, …
                         {"reap": […], "stop": [number, …], "continue": [number, …]}
     launcher → daemon   ["started", number, pid, has a group] | ["failed", number, reason] | ["ended", number, status]
+                        ["stopping", 0, 0]: end the processes and the connection
+
+What was asked for and not begun when the daemon dies is not begun any more.
 
 ``stop`` and ``continue`` are for what has left the process groups, which the daemon signals by itself; where
 there are control groups, it needs neither.
@@ -21,7 +24,6 @@ daemon may signal it without asking.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -30,6 +32,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,32 +42,43 @@ from buttermilkd.runner.launcher.processes import (
     MARK,
     all_pids,
     descendants,
-    lower_session,
     read_stats,
     signal_group,
 )
+from buttermilkd.runner.launcher.settling import settle
 from buttermilkd.runner.launcher.starting import OomScore, reason, start
+from buttermilkd.runner.launcher.stopping import StopRequests
 from buttermilkd.runner.launcher.strays import Leader, kill_strays, signal_strays
 
 PACKET_LIMIT = 64 * 1024
 """Longer documents travel in a file."""
 
 _MAX_DESCRIPTORS = 4
+_GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _INT = struct.Struct("i")
-_PR_SET_CHILD_SUBREAPER = 36
-_PATIENCE = 1.0
-"""Seconds to try to lower the session's weight, which the kernel grants only so often."""
 
 
 class Launcher:
-    """Starts, watches and reaps. ``wake`` is readable when a child may have ended."""
+    """Starts, watches and reaps. ``wake`` is readable when a child may have ended.
 
-    def __init__(self, channel: socket.socket, wake: int, mark: str, groups: JobGroups | None) -> None:
+    ``stop``: readable when it has been asked to end while the daemon lives; None where nobody may ask.
+    """
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        wake: int,
+        mark: str,
+        groups: JobGroups | None,
+        environment: Mapping[str, str],
+        stop: StopRequests | None = None,
+    ) -> None:
         self._channel = channel
         self._wake = wake
         self._mark = mark
         self._groups = groups
-        self._environment = dict(os.environ)
+        self._environment = environment
+        self._stop = stop
         self._oom_score = OomScore()
         self._running: dict[int, Leader] = {}
         self._ended: set[int] = set()
@@ -72,24 +86,25 @@ class Launcher:
     def serve(self) -> None:
         """Work until the daemon's end of the channel is closed, then end everything."""
         poller = select.poll()
-        poller.register(self._channel, select.POLLIN)
+        poller.register(self._channel, select.POLLIN | select.POLLRDHUP)
         poller.register(self._wake, select.POLLIN)
+        if self._stop is not None:
+            poller.register(self._stop, select.POLLIN)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connected = True
             while connected:
-                for fd, _ in poller.poll():
+                for fd, events in poller.poll():
                     if fd == self._wake:
                         os.read(self._wake, 4096)
-                    else:
-                        connected = self._receive()
+                    elif fd == self._channel.fileno():
+                        connected = not events & _GONE and self._receive()
+                    elif self._stop is not None and self._stop.take():
+                        self._send("stopping", 0, 0)
                 self._collect()
         self._end_everything()
 
     def _receive(self) -> bool:
-        # socket.recv_fds drops its flags, and without this one jobs would inherit each other's descriptors.
-        space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * _INT.size)
-        data, ancillary, _, _ = self._channel.recvmsg(PACKET_LIMIT, space, socket.MSG_CMSG_CLOEXEC)
-        fds = [fd for _, _, block in ancillary for (fd,) in _INT.iter_unpack(block)]
+        data, fds = receive(self._channel)
         if not data and not fds:
             return False
         try:
@@ -118,7 +133,7 @@ class Launcher:
         try:
             with self._oom_score:
                 request["environment"][MARK] = mark
-                pid = start(request, dict(self._environment), fds)
+                pid = start(request, {**self._environment}, fds)
         except (OSError, ValueError) as error:
             self._send("failed", number, reason(error))
             return
@@ -189,20 +204,12 @@ class Launcher:
         return found
 
 
-def _take_idle_priority() -> None:
-    """Idle among the processes of a session, and the session as good as idle among all sessions.
-
-    Where the kernel schedules by session (autogroup, see sched(7)), idle priority counts within a session
-    only. So jobs share the launcher's session and its weight.
-    """
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    lower_session(os.getpid(), patience=_PATIENCE)
-
-
-def _adopt_orphans() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "cannot become a subreaper")
+def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """One packet, and the descriptors that came with it, which are the receiver's to close."""
+    # socket.recv_fds drops its flags, and without this one jobs would inherit each other's descriptors.
+    space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * _INT.size)
+    data, ancillary, _, _ = channel.recvmsg(PACKET_LIMIT, space, socket.MSG_CMSG_CLOEXEC)
+    return data, [fd for _, _, block in ancillary for (fd,) in _INT.iter_unpack(block)]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -216,13 +223,9 @@ def main(arguments: list[str] | None = None) -> None:
         os.set_inheritable(int(fd), False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _adopt_orphans()
-    _take_idle_priority()
     os.umask(0o022)
-    wake, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    Launcher(socket.socket(fileno=int(channel)), wake, mark, _groups(group)).serve()
+    wake = settle()
+    Launcher(socket.socket(fileno=int(channel)), wake, mark, _groups(group), dict(os.environ)).serve()
 
 
 def _groups(folder: str) -> JobGroups | None:

@@ -1,26 +1,17 @@
-"""The daemon's end of the launcher: starts it when first needed, asks it for processes, hears how they end."""
+"""The daemon's end of the launcher: asks it for processes, hears how they end."""
 
 import asyncio
-import contextlib
 import os
-import secrets
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import psutil
 
 from buttermilkd.cgroups import Group
+from buttermilkd.runner.launcher.launched import Launched
 from buttermilkd.runner.launcher.packets import PacketChannel
 from buttermilkd.runner.launcher.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
-from buttermilkd.runner.launcher.processes import kill_marked
 from buttermilkd.runner.timers import Timers
 
-_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from buttermilkd.runner.launcher.program import main; main()"
-_PACKAGE_ROOT = str(Path(__file__).parents[3])
 _UNWATCHED_FOR = 0.005
 """Seconds; what ends within them is read once, at its end, which spares the loop six calls and two wake-ups."""
 
@@ -63,21 +54,18 @@ class Spawner:
     def __init__(
         self,
         *,
-        environment: Mapping[str, str],
-        keep_fds: Sequence[int],
         timers: Timers,
         fail: Callable[[Exception], None],
-        groups: Group | None = None,
+        start: Callable[[], Launched],
     ) -> None:
-        """``groups``: the control group below which each process gets one of its own."""
-        self._groups = groups
-        self._environment = environment
-        self._keep_fds = keep_fds
+        """``start`` starts a launcher when one is needed and none was attached. It may raise an OSError."""
         self._timers = timers
         self._fail = fail
-        self._launcher: subprocess.Popen[bytes] | None = None
+        self._start = start
+        self._launched: Launched | None = None
         self._channel: PacketChannel | None = None
-        self._mark = ""
+        self._lost: Callable[[], None] = lambda: None
+        self._asked_to_stop: Callable[[], None] = lambda: None
         self._numbers = 0
         self._processes: dict[int, Process] = {}
         self._unwatched: list[Process] = []
@@ -86,7 +74,7 @@ class Spawner:
 
     @property
     def launcher_pid(self) -> int | None:
-        return self._launcher.pid if self._launcher else None
+        return self._launched.pid if self._launched else None
 
     def next_number(self) -> int:
         """The number of the next process: unique as long as the daemon runs."""
@@ -104,10 +92,10 @@ class Spawner:
         """Start a process; ``write`` gets its standard output and standard error as they are read.
 
         Raises:
-            OSError: the launcher cannot be started, or no descriptors are left.
+            OSError: there is no launcher and none can be started, or no descriptors are left.
         """
         loop = asyncio.get_running_loop()
-        channel = self._channel or self._start_launcher()
+        channel = self._channel or self.attach(self._start())
         self._numbers += 1
         reads, fds = _descriptors(request.channel)
         outputs = tuple(Output(fd, each, calm=calm, loop=loop) for fd, each in zip(reads, write, strict=True))
@@ -117,7 +105,7 @@ class Spawner:
             started,
             ended,
             self._timers,
-            group=self._groups.child(str(self._numbers)) if self._groups else None,
+            group=self._group(self._numbers),
             hold_strays=self._hold_strays,
         )
         self._processes[process.number] = process
@@ -145,33 +133,28 @@ class Spawner:
             go_on = [number for number, stops in strays.items() if not stops]
             self._channel.send({"reap": self._take_reap(), "stop": stop, "continue": go_on})
 
-    def _start_launcher(self) -> PacketChannel:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._mark = secrets.token_hex(6)
-        with theirs:
-            try:
-                self._launcher = subprocess.Popen(
-                    [
-                        *(sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, _PACKAGE_ROOT),
-                        *(str(theirs.fileno()), self._mark, str(self._groups.folder) if self._groups else ""),
-                        *map(str, self._keep_fds),
-                    ],
-                    env=self._environment,
-                    pass_fds=(theirs.fileno(), *self._keep_fds),
-                    start_new_session=True,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    cwd="/",
-                )
-                psutil.Process(self._launcher.pid).ionice(psutil.IOPRIO_CLASS_IDLE)
-            except OSError:
-                ours.close()
-                raise
+    def _group(self, number: int) -> Group | None:
+        """That which the launcher makes for a process."""
+        groups = self._launched.groups if self._launched else None
+        return groups.child(str(number)) if groups else None
+
+    def attach(
+        self,
+        launched: Launched,
+        *,
+        lost: Callable[[], None] = lambda: None,
+        asked_to_stop: Callable[[], None] = lambda: None,
+    ) -> PacketChannel:
+        """Work with this launcher from now on; there must be no other.
+
+        ``lost`` is called when it has died, before its processes are told to have ended, and ``asked_to_stop`` when it was told to end itself with its processes.
+        """
+        self._launched, self._lost, self._asked_to_stop = launched, lost, asked_to_stop
         self._channel = PacketChannel(
-            ours,
+            launched.connected,
             heard=lambda event: self._heard(*event),
             lost=self._launcher_died,
-            broken=self._launcher.kill,
+            broken=launched.kill,
             fail=self._fail,
         )
         return self._channel
@@ -186,6 +169,9 @@ class Spawner:
             self._channel.poll()
 
     def _heard(self, event: str, number: int, value: int | str, grouped: bool = False) -> None:
+        if event == "stopping":
+            self._asked_to_stop()
+            return
         process = self._processes[number]
         if event == "started":
             process.on_started(int(value), grouped=grouped)
@@ -205,41 +191,39 @@ class Spawner:
 
     def _launcher_died(self) -> None:
         """End every process: nobody would hear of its end any more."""
-        self._disconnect()
-        if self._launcher is not None:
-            self._launcher.kill()
-            self._launcher.wait()
-            self._launcher = None
-        if self._groups is not None:
-            with contextlib.suppress(OSError):  # before Linux 5.14 there is no such file
-                self._groups.write("cgroup.kill", "1")
-        kill_marked(f"{self._mark}.")
-        processes, self._processes = self._processes, {}
-        for process in processes.values():
-            process.on_ended(Exit(problem=LAUNCHER_DIED))
+        launched = self._disconnect()
+        if launched is not None:
+            launched.bury()
+        self._lost()
+        self._end_processes(LAUNCHER_DIED)
 
-    def _disconnect(self) -> None:
+    def _disconnect(self) -> Launched | None:
+        """Let the launcher end, and whatever it still has."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         self._reap.clear()
+        launched, self._launched = self._launched, None
+        return launched
+
+    def _end_processes(self, problem: str) -> None:
+        processes, self._processes = self._processes, {}
+        for process in processes.values():
+            process.on_ended(Exit(problem=problem))
 
     async def close(self) -> None:
-        """Kill every process and wait until the launcher has seen the last one die.
+        """Kill every process and wait until the launcher has seen the last one die and has ended.
 
         Cancelled while it waits, it leaves the rest to the launcher, which needs nobody for it.
         """
         for process in self._processes.values():
             process.kill()
-        self._disconnect()
+        launched = self._disconnect()
         try:
-            if self._launcher is not None:
-                await _wait_for(self._launcher)
-                self._launcher = None
+            if launched is not None:
+                await launched.ended()
         finally:
-            processes, self._processes = self._processes, {}
-            for process in processes.values():
-                process.on_ended(Exit(problem="the daemon stopped"))
+            self._end_processes("the daemon stopped")
 
 
 def _descriptors(channel: socket.socket | None) -> tuple[list[int], list[int]]:
@@ -260,19 +244,6 @@ def _descriptors(channel: socket.socket | None) -> tuple[list[int], list[int]]:
         raise
     output, written_output, errors, written_errors, *third = fds
     return [output, errors], [written_output, written_errors, *third]
-
-
-async def _wait_for(child: subprocess.Popen[bytes]) -> None:
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    pidfd = os.pidfd_open(child.pid)
-    try:
-        loop.add_reader(pidfd, ended.set)
-        await ended.wait()
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-    child.wait()
 
 
 def spawn_problem(error: OSError) -> str:

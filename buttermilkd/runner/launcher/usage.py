@@ -109,12 +109,18 @@ class CountedUsage:
     def __init__(self, jobs: Group, sessions: Sessions) -> None:
         self._jobs = jobs
         self._sessions = sessions
-        self._seconds: float | None = None
+        self._before = 0.0
+        """Of groups of this path that are gone: a service's is made anew when it starts again."""
+        self._current: float | None = None
 
     def seconds(self, launcher: int | None, *, running: bool) -> float | None:
-        self._seconds = self._jobs.cpu_seconds() or self._seconds
+        counted = self._jobs.cpu_seconds()
+        if counted is not None:
+            if counted < (self._current or 0.0):
+                self._before += self._current or 0.0
+            self._current = counted
         # Where the CPU controller divides groups, sessions do not count.
         if running and launcher is not None and self._jobs.weight() is None:
-            groups = (Group(folder) for folder in self._jobs.folder.iterdir() if folder.is_dir())
+            groups = (Group(folder) for folder in self._jobs.folder.glob("*") if folder.is_dir())
             self._sessions.lower(launcher, read_stats(pid for group in groups for pid in group.pids()))
-        return self._seconds
+        return None if self._current is None else self._before + self._current

@@ -1,0 +1,15 @@
+"""Which variables of a service its jobs see. Standard library only: the launcher as a unit of its own asks it too."""
+
+from collections.abc import Mapping
+
+_NOT_INHERITED = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY")
+_NOT_INHERITED_PREFIXES = ("LISTEN_", "WATCHDOG_", "BUTTERMILKD_")
+
+
+def inherited(of_service: Mapping[str, str]) -> dict[str, str]:
+    """A service's environment without what is meant for the service alone."""
+    return {
+        name: value
+        for name, value in of_service.items()
+        if name not in _NOT_INHERITED and not name.startswith(_NOT_INHERITED_PREFIXES)
+    }
