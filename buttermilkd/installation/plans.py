@@ -34,8 +34,12 @@ class Installed:
         Raises:
             NotFoundError: they are in no folder, as where Python was given the source code only.
         """
-        python = Path(sys.executable)
-        for folder in (python.parent, Path(called_as).absolute().parent):
+        python, program = Path(sys.executable), Path(called_as).absolute()
+        while program.is_symlink():
+            # Followed up to the program itself and no further: a folder that is a link, as that of the version in
+            # use, is what units are to go by.
+            program = program.parent / program.readlink()
+        for folder in (program.parent, python.parent):
             if all((folder / program).exists() for program in PROGRAMS):
                 return cls(folder, python)
         raise NotFoundError(
@@ -80,6 +84,7 @@ def uninstalling(target: Target, installed: Installed, *, purge: bool = False) -
     """Takes away what ``installing`` has made, and with ``purge`` what belongs to the user as well."""
     names = [template.name for template in units(user=target.user)]
     present = [name for name in names if (target.units / name).exists()]
+    catalog = target.catalog is not None and (target.catalog / CATALOG).exists()
     if present:
         yield Run(target.systemctl("disable", "--now", "--quiet", *present))
     for path in _files(target):
@@ -94,7 +99,7 @@ def uninstalling(target: Target, installed: Installed, *, purge: bool = False) -
     if target.runtime and target.runtime.exists():
         yield Remove(target.runtime)
     yield Run(target.systemctl("daemon-reload"))
-    if target.catalog:
+    if catalog:
         yield Run(("journalctl", "--update-catalog"))
     yield from _purging(target) if purge else _leaving(target)
 

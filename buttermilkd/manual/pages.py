@@ -39,7 +39,7 @@ _DAEMONS_EXITS = {
 
 def buttermilkctl() -> str:
     """Section 1: a command for each thing that one may ask of the daemon."""
-    context = click.Context(program, info_name="buttermilkctl")
+    context = click.Context(program, info_name="buttermilkctl", **program.context_settings)
     common = programs.names_of(context)
     lines = roff.title("buttermilkctl", 1, __version__, "create, watch and control batches of jobs")
     lines += programs.synopsis(context)
@@ -54,7 +54,7 @@ def buttermilkctl() -> str:
 
 def buttermilkd() -> str:
     """Section 8: the daemon."""
-    context = click.Context(daemon, info_name="buttermilkd")
+    context = click.Context(daemon, info_name="buttermilkd", **daemon.context_settings)
     lines = roff.title("buttermilkd", 8, __version__, "run batches of jobs while nobody uses this machine")
     lines += programs.synopsis(context)
     lines += [*roff.heading("Description"), *programs.description(daemon)]
