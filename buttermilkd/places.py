@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 CONTROL_SOCKET = "control.sock"
 ACTIVITY_SOCKET = "activity.sock"
+ADMIN_GROUPS = ("buttermilk",)
+"""Whose members may change things, unless ``control.admin_groups`` says so."""
 
 
 class Places(NamedTuple):

@@ -116,7 +116,9 @@ class _Told:
 
     def end(self, following: list[str], **facts: bool) -> None:
         if self._session.json:
-            steps = [dict(zip(("verb", "subject"), line.split(maxsplit=1), strict=True)) for line in self._lines]
+            steps = [
+                dict(zip(("verb", "subject"), line.split(maxsplit=1), strict=True)) for line in self._lines
+            ]
             print_json({"steps": steps, "next": following, **facts})
         elif following:
             self._session.note("\n".join(["next:", *(f"  {command}" for command in following)]))

@@ -80,7 +80,10 @@ def next_steps(target: Target, *, restart: bool) -> list[str]:
     commands = [edit, f"{_sudo(target)}{start}", "buttermilkctl doctor"]
     if target.user:
         return [*commands, "sudo loginctl enable-linger $USER   # it runs while you are not logged in"]
-    return [f"sudo usermod -aG {ACCOUNT} NAME   # for each person who may create and cancel batches", *commands]
+    return [
+        f"sudo usermod -aG {ACCOUNT} NAME   # for each person who may create and cancel batches",
+        *commands,
+    ]
 
 
 def _sudo(target: Target) -> str:

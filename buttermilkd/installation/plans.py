@@ -202,8 +202,8 @@ def _output(*command: str) -> Content:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ButtermilkError(f"cannot run {' '.join(command)}: {error}") from error
         if done.returncode:
-            why = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise ButtermilkError(f"cannot run {' '.join(command)}: {(why or [done.returncode])[0]}")
+            why = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
+            raise ButtermilkError(f"cannot run {' '.join(command)}: {why[-1]}")
         return done.stdout
 
     return made

@@ -77,7 +77,9 @@ def buttermilkd_toml() -> str:
     lines += [*roff.heading("Description"), *_about()]
     lines += [*roff.heading("Keys"), *roff.paragraph("Each is shown with its default, or with an example.")]
     lines += configuration.sections(chosen)
-    lines += _listed("Files", {**_FILES, f"{SYSTEM.config.parent}/conf.d/*.toml": "More of the configuration."})
+    lines += _listed(
+        "Files", {**_FILES, f"{SYSTEM.config.parent}/conf.d/*.toml": "More of the configuration."}
+    )
     return _page(lines, "buttermilkd(8)", "buttermilkctl(1)")
 
 
@@ -91,12 +93,17 @@ PAGES: dict[str, Callable[[], str]] = {
 def _about() -> list[str]:
     """The first paragraphs of the file."""
     head = reference().read_text(encoding="utf-8").partition("\n\n")[0]
-    paragraphs = "\n".join(line.removeprefix("#").removeprefix(" ") for line in head.splitlines()).split("\n\n")
+    paragraphs = "\n".join(line.removeprefix("#").removeprefix(" ") for line in head.splitlines()).split(
+        "\n\n"
+    )
     return [line for text in paragraphs for line in roff.paragraph(text)]
 
 
 def _listed(title: str, entries: dict[str, str]) -> list[str]:
-    return [*roff.heading(title), *(line for term, text in entries.items() for line in roff.entry(term, text))]
+    return [
+        *roff.heading(title),
+        *(line for term, text in entries.items() for line in roff.entry(term, text)),
+    ]
 
 
 def _page(lines: list[str], *others: str) -> str:

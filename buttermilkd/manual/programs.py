@@ -12,7 +12,11 @@ _UNWRAPPED = "\b"
 
 def synopsis(context: click.Context) -> list[str]:
     pieces = " ".join(context.command.collect_usage_pieces(context))
-    return [*roff.heading("Synopsis"), ".PP", f"\\fB{roff.escaped(context.command_path)}\\fR {roff.escaped(pieces)}"]
+    return [
+        *roff.heading("Synopsis"),
+        ".PP",
+        f"\\fB{roff.escaped(context.command_path)}\\fR {roff.escaped(pieces)}",
+    ]
 
 
 def description(command: click.Command) -> list[str]:

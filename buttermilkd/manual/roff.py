@@ -10,7 +10,8 @@ _CODE = re.compile(r"``?([^`]+)``?")
 def escaped(text: str) -> str:
     """Text on one line, every sign of which means itself."""
     line = "".join(
-        _SPECIAL.get(sign, sign if sign.isascii() else f"\\[u{ord(sign):04X}]") for sign in " ".join(text.split())
+        _SPECIAL.get(sign, sign if sign.isascii() else f"\\[u{ord(sign):04X}]")
+        for sign in " ".join(text.split())
     )
     return f"\\&{line}" if line.startswith(".") else line
 
@@ -53,7 +54,9 @@ def entry(term: str, text: str) -> list[str]:
 def _marked(text: str) -> str:
     # Every second part was in backticks.
     parts = _CODE.split(" ".join(text.split()))
-    return "".join(f"\\fB{_inner(part)}\\fR" if number % 2 else _inner(part) for number, part in enumerate(parts))
+    return "".join(
+        f"\\fB{_inner(part)}\\fR" if number % 2 else _inner(part) for number, part in enumerate(parts)
+    )
 
 
 def _inner(part: str) -> str:
