@@ -8,7 +8,7 @@ from pathlib import Path
 
 from buttermilkd.config.reference import reference
 from buttermilkd.errors import ButtermilkError, NotFoundError
-from buttermilkd.installation.steps import Content, Leave, Link, Remove, Run, Step, Write
+from buttermilkd.installation.steps import Content, Leave, Link, Remove, Run, Step, Write, draft_of
 from buttermilkd.installation.targets import Target
 from buttermilkd.installation.templates import FOLDER, drop_ins, rendered, units
 
@@ -88,8 +88,8 @@ def uninstalling(target: Target, installed: Installed, *, purge: bool = False) -
     if present:
         yield Run(target.systemctl("disable", "--now", "--quiet", *present))
     for path in _files(target):
-        if path.exists():
-            yield Remove(path, target.bases)
+        # An installation that was interrupted may have left a draft.
+        yield from (Remove(file, target.bases) for file in (draft_of(path), path) if file.exists())
     for program in PROGRAMS:
         link = target.links / program
         if link.is_symlink() and Link(link, installed.folder / program).verb != "keep":

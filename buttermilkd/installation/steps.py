@@ -70,7 +70,7 @@ class Write:
         content = self.content()
         if content is None:
             raise ButtermilkError(f"cannot write {self.path}: the program that makes it is not installed")
-        draft = self.path.with_name(f".{self.path.name}.new")
+        draft = draft_of(self.path)
         try:
             make_folder(self.path.parent)
             draft.unlink(missing_ok=True)  # of an installation that was interrupted
@@ -98,10 +98,10 @@ class Link:
 
     @property
     def verb(self) -> str:
-        if self.path.is_symlink() and not self.path.exists():
-            return "link"  # to programs that are gone
-        if not os.path.lexists(self.path):
-            return "link"
+        if self.path.is_symlink() and self.path.readlink() == self.target:
+            return "same"
+        if not self.path.exists():
+            return "link"  # also where one leads to programs that are gone
         return "same" if _same_file(self.path, self.target) else "keep"
 
     @property
@@ -196,6 +196,11 @@ class Leave:
 
     def do(self) -> None:
         pass
+
+
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.new")
 
 
 def make_folder(folder: Path) -> None:
