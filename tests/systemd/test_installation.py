@@ -1,0 +1,208 @@
+"""From a checkout to a service and back: ``scripts/install``, people who use it, ``scripts/uninstall``."""
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.systemd.installing import PLACE, Computer, computer
+from tests.systemd.patience import until
+from tests.unmoved import UNMOVED
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.timeout(900)]
+
+CONFIG = "/etc/buttermilkd/buttermilkd.toml"
+SETTINGS = f"""
+[idle]
+quiet_for = "1s"
+settle_for = "100ms"
+other_cpu_busy = 1.0
+other_cpu_clear = 0.99
+{UNMOVED}
+[flows.count]
+command = ["sh", "-c", "echo counted $BUTTERMILK_RECORD_ID"]
+[flows.long]
+command = ["sleep", "1000"]
+"""
+
+
+@pytest.fixture
+def fresh() -> Iterator[Computer]:
+    with computer() as one:
+        yield one
+
+
+def words_of(text: str, verb: str) -> set[str]:
+    """What the lines with this verb are about."""
+    return {line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith(f"{verb} ")}
+
+
+def active(fresh: Computer, unit: str = "buttermilkd.service") -> str:
+    return fresh.system.property(unit, "ActiveState")
+
+
+def checks(fresh: Computer, user: str, **environ: str) -> dict[str, dict[str, str | bool | None]]:
+    """What the doctor finds, by subject."""
+    done = fresh.script("buttermilkctl", "doctor", "--json", user=user, **environ)
+    assert done.stdout, done.stderr
+    return {check["subject"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_from_a_checkout_to_a_service_that_people_use_and_back_to_what_is_theirs(fresh: Computer) -> None:
+    before = fresh.files()
+    told = fresh.install()
+
+    # Nothing is started or enabled, and what to do next is said.
+    assert (active(fresh), active(fresh, "buttermilkd.socket")) == ("inactive", "inactive")
+    assert fresh.system.property("buttermilkd.service", "UnitFileState") == "disabled"
+    assert "\nnext:\n" in told
+    assert "sudo systemctl enable --now buttermilkd" in told
+    assert fresh.run("systemd-analyze", "verify", "buttermilkd.service", "buttermilkd.socket") == ""
+    assert "buttermilkctl - create, watch and control" in fresh.run("man", "-P", "cat", "buttermilkctl")
+    assert fresh.run("man", "--where", "5", "buttermilkd.toml").startswith("/usr/local/share/man/")
+    installed = fresh.files() - before
+    assert {"/usr/local/bin/buttermilkctl", "/usr/local/share/zsh/site-functions/_buttermilkctl"} <= installed
+
+    fresh.add_user("ada", "buttermilk")
+    fresh.add_user("bob")
+    fresh.write(CONFIG, SETTINGS)
+    fresh.run("systemctl", "start", "buttermilkd")
+    until(lambda: fresh.script("buttermilkctl", "status").returncode == 0, "an answer of the daemon")
+    assert (
+        fresh.run("stat", "-c", "%A %U:%G", "/var/lib/buttermilkd").strip()
+        == "drwxr-x--- buttermilk:buttermilk"
+    )
+
+    # Who is in the group creates a batch, and finds its story in the journal.
+    fresh.run(
+        "buttermilkctl", "create", "count", "-r", "one", "-r", "two", "--id", "first", "--wait", user="ada"
+    )
+    batch = json.loads(fresh.run("buttermilkctl", "status", "first", "--json", user="ada"))
+    assert (batch["status"], batch["completed"]) == ("completed", 2)
+    assert "counted one" in fresh.run("buttermilkctl", "logs", "first.1", user="ada")
+    assert "is ready" in fresh.run("journalctl", "--no-pager", "--unit=buttermilkd")
+    found = checks(fresh, "ada")
+    assert {
+        name: found[name]["ok"] for name in ("buttermilkd.service", "account", "rights", "socket", "state")
+    } == {name: True for name in ("buttermilkd.service", "account", "rights", "socket", "state")}
+    assert str(found["state"]["detail"]).startswith("/var/lib/buttermilkd")
+
+    # A reinstallation keeps the configuration, and has nothing to restart.
+    again = fresh.install()
+    assert CONFIG in words_of(again, "keep")
+    assert words_of(again, "write") == set()
+    assert "a restart is due" not in again
+    assert fresh.system.file(CONFIG).read_text() == SETTINGS
+
+    # An upgrade leaves the daemon running from where it was started, and says that a restart is due.
+    environment = os.readlink(fresh.system.file("/opt/buttermilkd/current"))
+    package = fresh.system.file(f"{PLACE}/buttermilkd/__init__.py")
+    package.write_text(package.read_text() + "\n# of a newer version\n")
+    upgrade = fresh.install()
+    assert "a restart is due" in upgrade
+    assert "sudo systemctl restart buttermilkd" in upgrade
+    assert os.readlink(fresh.system.file("/opt/buttermilkd/current")) != environment
+    assert fresh.system.file(f"/opt/buttermilkd/{environment}").exists()
+    assert json.loads(fresh.run("buttermilkctl", "status", "first", "--json"))["completed"] == 2
+    fresh.run("systemctl", "restart", "buttermilkd")
+    until(lambda: fresh.script("buttermilkctl", "status").returncode == 0, "an answer after the restart")
+    fresh.install()
+    assert not fresh.system.file(f"/opt/buttermilkd/{environment}").exists()
+
+    # What is taken away is all that was made; what stays is named.
+    removed = fresh.run("scripts/uninstall")
+    assert active(fresh) == "inactive"
+    left = fresh.files() - before
+    ours = {name for name in left if not name.startswith("/home/")}
+    assert CONFIG in ours
+    assert {name for name in ours if not name.startswith("/var/lib/buttermilkd/")} == {CONFIG}
+    named = " ".join(words_of(removed, "leave"))
+    assert "/etc/buttermilkd" in named
+    assert "/var/lib/buttermilkd" in named
+    assert "the user and group buttermilk" in named
+    assert not fresh.system.file("/opt/buttermilkd").exists()
+
+    # After a purge nothing is left; one that has nothing to do is no error.
+    fresh.run("scripts/uninstall", "--purge")
+    fresh.run("scripts/uninstall", "--purge")
+    assert {name for name in fresh.files() - before if not name.startswith("/home/")} == set()
+    assert fresh.script("id", "buttermilk").returncode == 1
+
+
+def test_who_is_not_in_the_group_may_not_cancel_and_is_told_how_to_be_allowed(fresh: Computer) -> None:
+    fresh.install()
+    fresh.add_user("ada", "buttermilk")
+    fresh.add_user("bob")
+    fresh.write(CONFIG, SETTINGS)
+    fresh.run("systemctl", "start", "buttermilkd")
+    until(lambda: fresh.script("buttermilkctl", "status").returncode == 0, "an answer of the daemon")
+    fresh.run("buttermilkctl", "create", "long", "-r", "one", "--id", "first", user="ada")
+
+    refused = fresh.script("buttermilkctl", "cancel", "first", user="bob")
+    assert refused.returncode == 4
+    assert "error: cannot reach buttermilkd: this user may not connect" in refused.stderr
+    assert "hint: sudo usermod -aG buttermilk bob, then log in again" in refused.stderr
+    rights = checks(fresh, "bob")["rights"]
+    assert (rights["ok"], rights["mend"]) == (False, "sudo usermod -aG buttermilk bob, then log in again")
+
+    # Where everybody may connect and read, the daemon itself refuses, in the same words.
+    fresh.run("chmod", "0666", "/run/buttermilkd/control.sock")
+    assert json.loads(fresh.run("buttermilkctl", "status", "first", "--json", user="bob"))["total"] == 1
+    refused = fresh.script("buttermilkctl", "cancel", "first", user="bob")
+    assert refused.returncode == 4
+    assert "error: cannot do this as bob: only root" in refused.stderr
+    assert "hint: sudo usermod -aG buttermilk bob, then log in again" in refused.stderr
+
+    # The mend is one.
+    fresh.run("chmod", "0660", "/run/buttermilkd/control.sock")
+    fresh.run("usermod", "-aG", "buttermilk", "bob")
+    assert "cancelled" in fresh.run("buttermilkctl", "cancel", "first", user="bob") + fresh.run(
+        "buttermilkctl", "status", "first", user="bob"
+    )
+
+
+def test_a_person_without_root_has_a_daemon_of_their_own(fresh: Computer) -> None:
+    fresh.add_user("ada")
+    home = fresh.system.file("/home/ada")
+    uid = home.stat().st_uid
+    fresh.run("systemctl", "start", f"user@{uid}.service")
+    session = {"XDG_RUNTIME_DIR": f"/run/user/{uid}"}
+    bin_ = "/home/ada/venv/bin"
+    python = fresh.python[1] if fresh.python else "python3"
+    fresh.run(python, "-m", "venv", "/home/ada/venv", user="ada")
+    fresh.run("cp", "-r", PLACE, "/home/ada/checkout", user="ada")
+    fresh.run(f"{bin_}/python", "-m", "pip", "install", "--quiet", "/home/ada/checkout", user="ada")
+
+    def ctl(*words: str) -> str:
+        return fresh.run(f"{bin_}/buttermilkctl", *words, user="ada", **session)
+
+    before = fresh.files()
+    planned = ctl("service", "install", "--user", "--dry-run")
+    assert fresh.files() == before
+    told = ctl("service", "install", "--user")
+    assert words_of(told, "write") == words_of(planned, "write")
+    assert words_of(told, "write") <= fresh.files()
+    config = home / ".config/buttermilkd/buttermilkd.toml"
+    config.write_text(SETTINGS)
+
+    fresh.run("systemctl", "--user", "start", "buttermilkd", user="ada", **session)
+    until(lambda: "pid" in json.loads(ctl("status", "--json")), "an answer of the daemon")
+    ctl("create", "count", "-r", "one", "--id", "first", "--wait")
+    assert json.loads(ctl("idle", "--json"))["suspending"]["method"] == "freezer"
+    assert "sock" in str(checks_of_user(fresh, f"{bin_}/buttermilkctl", session)["buttermilkd.service"])
+
+    told = ctl("service", "uninstall", "--user")
+    assert words_of(planned, "write") & fresh.files() == {"/home/ada/.config/buttermilkd/buttermilkd.toml"}
+    assert (home / ".local/state/buttermilkd/ledger.sqlite3").exists()
+    named = " ".join(words_of(told, "leave"))
+    assert "/home/ada/.config/buttermilkd" in named
+    assert "/home/ada/.local/state/buttermilkd" in named
+
+
+def checks_of_user(
+    fresh: Computer, program: str, session: dict[str, str]
+) -> dict[str, dict[str, str | bool | None]]:
+    done = fresh.script(program, "doctor", "--json", user="ada", **session)
+    assert done.stdout, done.stderr
+    return {check["subject"]: check for check in json.loads(done.stdout)["checks"]}
