@@ -1,12 +1,10 @@
 """A machine in a box, a checkout in a fresh place on it, and the people who use what is installed from there."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.systemd.box import booted
 from tests.systemd.patience import PATIENCE

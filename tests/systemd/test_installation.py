@@ -1,8 +1,8 @@
 """From a checkout to a service and back: ``scripts/install``, people who use it, ``scripts/uninstall``."""
 
 import json
-import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -42,9 +42,9 @@ def active(fresh: Computer, unit: str = "buttermilkd.service") -> str:
     return fresh.system.property(unit, "ActiveState")
 
 
-def checks(fresh: Computer, user: str, **environ: str) -> dict[str, dict[str, str | bool | None]]:
+def checks(fresh: Computer, program: str, user: str, **environ: str) -> dict[str, dict[str, Any]]:
     """What the doctor finds, by subject."""
-    done = fresh.script("buttermilkctl", "doctor", "--json", user=user, **environ)
+    done = fresh.script(program, "doctor", "--json", user=user, **environ)
     assert done.stdout, done.stderr
     return {check["subject"]: check for check in json.loads(done.stdout)["checks"]}
 
@@ -53,80 +53,104 @@ def test_from_a_checkout_to_a_service_that_people_use_and_back_to_what_is_theirs
     before = fresh.files()
     told = fresh.install()
 
-    # Nothing is started or enabled, and what to do next is said.
-    assert (active(fresh), active(fresh, "buttermilkd.socket")) == ("inactive", "inactive")
-    assert fresh.system.property("buttermilkd.service", "UnitFileState") == "disabled"
-    assert "\nnext:\n" in told
-    assert "sudo systemctl enable --now buttermilkd" in told
-    assert fresh.run("systemd-analyze", "verify", "buttermilkd.service", "buttermilkd.socket") == ""
-    assert "buttermilkctl - create, watch and control" in fresh.run("man", "-P", "cat", "buttermilkctl")
-    assert fresh.run("man", "--where", "5", "buttermilkd.toml").startswith("/usr/local/share/man/")
-    installed = fresh.files() - before
-    assert {"/usr/local/bin/buttermilkctl", "/usr/local/share/zsh/site-functions/_buttermilkctl"} <= installed
-
+    assert_nothing_is_started_and_what_to_do_is_said(fresh, told)
+    assert_it_is_whole(fresh, before)
+    start(fresh)
     fresh.add_user("ada", "buttermilk")
-    fresh.add_user("bob")
+    assert_a_person_of_the_group_can_use_it(fresh, "ada")
+    assert_a_second_installation_changes_nothing(fresh)
+    assert_an_upgrade_leaves_alone_what_runs(fresh)
+    assert_it_can_be_taken_away(fresh, before)
+
+
+def start(fresh: Computer) -> None:
+    """Have it configured and started, as an administrator would."""
     fresh.write(CONFIG, SETTINGS)
     fresh.run("systemctl", "start", "buttermilkd")
     until(lambda: fresh.script("buttermilkctl", "status").returncode == 0, "an answer of the daemon")
-    assert (
-        fresh.run("stat", "-c", "%A %U:%G", "/var/lib/buttermilkd").strip()
-        == "drwxr-x--- buttermilk:buttermilk"
-    )
 
-    # Who is in the group creates a batch, and finds its story in the journal.
-    fresh.run(
-        "buttermilkctl", "create", "count", "-r", "one", "-r", "two", "--id", "first", "--wait", user="ada"
-    )
-    batch = json.loads(fresh.run("buttermilkctl", "status", "first", "--json", user="ada"))
-    assert (batch["status"], batch["completed"]) == ("completed", 2)
-    assert "counted one" in fresh.run("buttermilkctl", "logs", "first.1", user="ada")
-    assert "is ready" in fresh.run("journalctl", "--no-pager", "--unit=buttermilkd")
-    found = checks(fresh, "ada")
+
+def assert_nothing_is_started_and_what_to_do_is_said(fresh: Computer, told: str) -> None:
+    assert (active(fresh), active(fresh, "buttermilkd.socket")) == ("inactive", "inactive")
+    assert fresh.system.property("buttermilkd.service", "UnitFileState") == "disabled"
+    assert "next:\n" in told
+    assert "sudo systemctl enable --now buttermilkd" in told
+
+
+def assert_it_is_whole(fresh: Computer, before: set[str]) -> None:
+    assert fresh.run("systemd-analyze", "verify", "buttermilkd.service", "buttermilkd.socket") == ""
+    assert "create, watch and control" in fresh.run("man", "-P", "cat", "buttermilkctl")
+    assert fresh.run("man", "--where", "5", "buttermilkd.toml").startswith("/usr/local/share/man/")
     assert {
-        name: found[name]["ok"] for name in ("buttermilkd.service", "account", "rights", "socket", "state")
-    } == {name: True for name in ("buttermilkd.service", "account", "rights", "socket", "state")}
+        "/usr/local/bin/buttermilkctl",
+        "/usr/local/share/bash-completion/completions/buttermilkctl",
+        "/usr/local/share/zsh/site-functions/_buttermilkctl",
+    } <= fresh.files() - before
+
+
+def assert_a_person_of_the_group_can_use_it(fresh: Computer, user: str) -> None:
+    records = ("-r", "one", "-r", "two")
+    fresh.run("buttermilkctl", "create", "count", *records, "--id", "first", "--wait", user=user)
+    batch = json.loads(fresh.run("buttermilkctl", "status", "first", "--json", user=user))
+    assert (batch["status"], batch["completed"]) == ("completed", 2)
+    assert "counted one" in fresh.run("buttermilkctl", "logs", "first.1", user=user)
+    assert "is ready" in fresh.run("journalctl", "--no-pager", "--unit=buttermilkd")
+    owner = fresh.run("stat", "-c", "%A %U:%G", "/var/lib/buttermilkd").strip()
+    assert owner == "drwxr-x--- buttermilk:buttermilk"
+
+    found = checks(fresh, "buttermilkctl", user)
+    subjects = ("buttermilkd.service", "buttermilkd.socket", "account", "rights", "socket", "state", "queue")
+    assert [name for name in subjects if not found[name]["ok"]] == []
     assert str(found["state"]["detail"]).startswith("/var/lib/buttermilkd")
 
-    # A reinstallation keeps the configuration, and has nothing to restart.
+
+def assert_a_second_installation_changes_nothing(fresh: Computer) -> None:
     again = fresh.install()
+
     assert CONFIG in words_of(again, "keep")
     assert words_of(again, "write") == set()
     assert "a restart is due" not in again
     assert fresh.system.file(CONFIG).read_text() == SETTINGS
 
-    # An upgrade leaves the daemon running from where it was started, and says that a restart is due.
-    environment = os.readlink(fresh.system.file("/opt/buttermilkd/current"))
+
+def assert_an_upgrade_leaves_alone_what_runs(fresh: Computer) -> None:
+    """The daemon goes on in the environment that it was started from, until somebody restarts it."""
+    current = fresh.system.file("/opt/buttermilkd/current")
+    older = current.parent / current.readlink()
     package = fresh.system.file(f"{PLACE}/buttermilkd/__init__.py")
     package.write_text(package.read_text() + "\n# of a newer version\n")
+    pid = fresh.system.main_pid("buttermilkd.service")
+
     upgrade = fresh.install()
+
     assert "a restart is due" in upgrade
     assert "sudo systemctl restart buttermilkd" in upgrade
-    assert os.readlink(fresh.system.file("/opt/buttermilkd/current")) != environment
-    assert fresh.system.file(f"/opt/buttermilkd/{environment}").exists()
-    assert json.loads(fresh.run("buttermilkctl", "status", "first", "--json"))["completed"] == 2
+    assert fresh.system.main_pid("buttermilkd.service") == pid
+    assert current.parent / current.readlink() != older
+    assert older.exists()
     fresh.run("systemctl", "restart", "buttermilkd")
     until(lambda: fresh.script("buttermilkctl", "status").returncode == 0, "an answer after the restart")
-    fresh.install()
-    assert not fresh.system.file(f"/opt/buttermilkd/{environment}").exists()
+    assert json.loads(fresh.run("buttermilkctl", "status", "first", "--json"))["completed"] == 2
+    assert "a restart is due" not in fresh.install()
+    assert not older.exists()
 
-    # What is taken away is all that was made; what stays is named.
+
+def assert_it_can_be_taken_away(fresh: Computer, before: set[str]) -> None:
+    """Without a trace but what belongs to people; and that as well, if they say so."""
     removed = fresh.run("scripts/uninstall")
-    assert active(fresh) == "inactive"
-    left = fresh.files() - before
-    ours = {name for name in left if not name.startswith("/home/")}
-    assert CONFIG in ours
-    assert {name for name in ours if not name.startswith("/var/lib/buttermilkd/")} == {CONFIG}
-    named = " ".join(words_of(removed, "leave"))
-    assert "/etc/buttermilkd" in named
-    assert "/var/lib/buttermilkd" in named
-    assert "the user and group buttermilk" in named
-    assert not fresh.system.file("/opt/buttermilkd").exists()
 
-    # After a purge nothing is left; one that has nothing to do is no error.
-    fresh.run("scripts/uninstall", "--purge")
-    fresh.run("scripts/uninstall", "--purge")
-    assert {name for name in fresh.files() - before if not name.startswith("/home/")} == set()
+    assert active(fresh) == "inactive"
+    left = {name for name in fresh.files() - before if not name.startswith("/home/")}
+    assert {name for name in left if not name.startswith("/var/lib/buttermilkd/")} == {CONFIG}
+    assert "/var/lib/buttermilkd/ledger.sqlite3" in left
+    named = " ".join(words_of(removed, "leave"))
+    assert all(
+        one in named for one in ("/etc/buttermilkd", "/var/lib/buttermilkd", "user and group buttermilk")
+    )
+
+    for _ in range(2):  # one that has nothing to do is no error
+        fresh.run("scripts/uninstall", "--purge")
+        assert {name for name in fresh.files() - before if not name.startswith("/home/")} == set()
     assert fresh.script("id", "buttermilk").returncode == 1
 
 
@@ -134,16 +158,14 @@ def test_who_is_not_in_the_group_may_not_cancel_and_is_told_how_to_be_allowed(fr
     fresh.install()
     fresh.add_user("ada", "buttermilk")
     fresh.add_user("bob")
-    fresh.write(CONFIG, SETTINGS)
-    fresh.run("systemctl", "start", "buttermilkd")
-    until(lambda: fresh.script("buttermilkctl", "status").returncode == 0, "an answer of the daemon")
+    start(fresh)
     fresh.run("buttermilkctl", "create", "long", "-r", "one", "--id", "first", user="ada")
 
     refused = fresh.script("buttermilkctl", "cancel", "first", user="bob")
     assert refused.returncode == 4
     assert "error: cannot reach buttermilkd: this user may not connect" in refused.stderr
     assert "hint: sudo usermod -aG buttermilk bob, then log in again" in refused.stderr
-    rights = checks(fresh, "bob")["rights"]
+    rights = checks(fresh, "buttermilkctl", "bob")["rights"]
     assert (rights["ok"], rights["mend"]) == (False, "sudo usermod -aG buttermilk bob, then log in again")
 
     # Where everybody may connect and read, the daemon itself refuses, in the same words.
@@ -190,7 +212,11 @@ def test_a_person_without_root_has_a_daemon_of_their_own(fresh: Computer) -> Non
     until(lambda: "pid" in json.loads(ctl("status", "--json")), "an answer of the daemon")
     ctl("create", "count", "-r", "one", "--id", "first", "--wait")
     assert json.loads(ctl("idle", "--json"))["suspending"]["method"] == "freezer"
-    assert "sock" in str(checks_of_user(fresh, f"{bin_}/buttermilkctl", session)["buttermilkd.service"])
+    found = checks(fresh, f"{bin_}/buttermilkctl", "ada", **session)
+    assert [
+        name for name in ("buttermilkd.service", "buttermilkd.socket", "state") if not found[name]["ok"]
+    ] == []
+    assert found["state"]["detail"].startswith("/home/ada/.local/state/buttermilkd")
 
     told = ctl("service", "uninstall", "--user")
     assert words_of(planned, "write") & fresh.files() == {"/home/ada/.config/buttermilkd/buttermilkd.toml"}
@@ -198,11 +224,3 @@ def test_a_person_without_root_has_a_daemon_of_their_own(fresh: Computer) -> Non
     named = " ".join(words_of(told, "leave"))
     assert "/home/ada/.config/buttermilkd" in named
     assert "/home/ada/.local/state/buttermilkd" in named
-
-
-def checks_of_user(
-    fresh: Computer, program: str, session: dict[str, str]
-) -> dict[str, dict[str, str | bool | None]]:
-    done = fresh.script(program, "doctor", "--json", user="ada", **session)
-    assert done.stdout, done.stderr
-    return {check["subject"]: check for check in json.loads(done.stdout)["checks"]}
