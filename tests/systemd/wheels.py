@@ -44,4 +44,4 @@ def _collected(folder: Path) -> bool:
         str(CHECKOUT),
         *_BUILDS,
     ]
-    return subprocess.run(command, timeout=_PATIENCE, check=False).returncode == 0
+    return subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False).returncode == 0
