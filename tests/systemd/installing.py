@@ -90,6 +90,8 @@ def computer() -> Iterator[Computer]:
         if sys.base_prefix != "/usr":
             # Or another libpython of the same version would be taken.
             system.run("sh", "-c", f"echo {_PYTHON}/lib >/etc/ld.so.conf.d/python.conf && ldconfig")
+        # The box shows the machine's own files, on which somebody may have tried buttermilkd before.
+        system.run("rm", "-rf", "/etc/buttermilkd", "/var/lib/buttermilkd", "/opt/buttermilkd")
         sources = [str(CHECKOUT / name) for name in _COPIED]
         system.run("sh", "-c", 'mkdir -p "$0" && cp -r "$@" "$0"', PLACE, *sources)
         yield Computer(system)
