@@ -56,6 +56,7 @@ def test_from_a_checkout_to_a_service_that_people_use_and_back_to_what_is_theirs
 
     assert_nothing_is_started_and_what_to_do_is_said(fresh, told)
     assert_it_is_whole(fresh, before)
+    assert_a_bad_configuration_fails_once_and_the_doctor_knows_the_mend(fresh)
     start(fresh)
     fresh.add_user("ada", "buttermilk")
     assert_a_person_of_the_group_can_use_it(fresh, "ada")
@@ -89,6 +90,19 @@ def assert_it_is_whole(fresh: Computer, before: set[str]) -> None:
         "/usr/local/share/zsh/site-functions/_buttermilkctl",
         "/usr/local/share/man/man8/buttermilkd.8",
     } <= fresh.files() - before
+
+
+def assert_a_bad_configuration_fails_once_and_the_doctor_knows_the_mend(fresh: Computer) -> None:
+    fresh.write(CONFIG, "[daemon]\nconcurency = 3\n")
+
+    assert fresh.script("systemctl", "start", "buttermilkd").returncode == 1
+
+    assert fresh.system.property("buttermilkd.service", "ExecMainStatus") == "78"
+    assert fresh.system.property("buttermilkd.service", "NRestarts") == "0"
+    found = checks(fresh, "buttermilkctl", "root")
+    assert "concurency" in found["configuration"]["detail"]
+    assert found["buttermilkd.service"]["detail"].startswith("failed: its configuration")
+    assert "buttermilkd --check-config" in found["buttermilkd.service"]["mend"]
 
 
 def assert_a_person_of_the_group_can_use_it(fresh: Computer, user: str) -> None:
@@ -214,7 +228,6 @@ def test_a_person_without_root_has_a_daemon_of_their_own(fresh: Computer) -> Non
     fresh.run("systemctl", "--user", "start", "buttermilkd", user="ada", **session)
     until(lambda: "pid" in json.loads(ctl("status", "--json")), "an answer of the daemon")
     ctl("create", "count", "-r", "one", "--id", "first", "--wait")
-    assert json.loads(ctl("idle", "--json"))["suspending"]["method"] == "freezer"
     found = checks(fresh, f"{bin_}/buttermilkctl", "ada", **session)
     assert [
         name for name in ("buttermilkd.service", "buttermilkd.socket", "state") if not found[name]["ok"]

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 
 import click
@@ -45,19 +46,22 @@ def _print(session: Session, finding: Finding) -> None:
 def _examine(session: Session) -> Iterator[Finding]:
     yield programs.python()
     yield programs.sqlite()
-    checked = configuration.examine(session)
-    yield checked
     try:
         client = session.client(TIMEOUT)
-        installation = units.Installation.of(client.socket, os.environ)
-        yield from units.examine(installation)
-        yield from access.examine(installation, configured_admin_groups(session.config, os.environ))
-        yield ledger.examine(session, installation)
-        if checked.ok and configured_queue(session.config, os.environ) == "pubsub":
-            yield from configuration.pubsub(session)
     except ButtermilkError:
-        # The finding on the configuration says it already.
+        yield configuration.examine(session.config)
         return
+    installation = units.Installation.of(client.socket, os.environ)
+    config = installation.config(session.config, os.environ)
+    checked = configuration.examine(config)
+    yield checked
+    yield from units.examine(installation)
+    # Where the configuration cannot even be read, the finding on it says so already.
+    with suppress(ButtermilkError):
+        yield from access.examine(installation, configured_admin_groups(config, os.environ))
+        yield ledger.examine(config, installation)
+        if checked.ok and configured_queue(config, os.environ) == "pubsub":
+            yield from configuration.pubsub(config)
     try:
         yield from daemon.examine(client)
     except ButtermilkError as error:

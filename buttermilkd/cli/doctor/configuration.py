@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from buttermilkd.cli.doctor.findings import Finding, bad, good
-from buttermilkd.cli.session import Session
 from buttermilkd.config.locate import find_config
 from buttermilkd.errors import ButtermilkError, Exit
 
@@ -16,11 +15,11 @@ CHECK_TIMEOUT = 60
 QUEUE_CHECK_TIMEOUT = 180
 
 
-def examine(session: Session) -> Finding:
+def examine(config: Path | None) -> Finding:
     """The daemon's own judgement, which knows every key."""
     subject = "configuration"
     try:
-        found = find_config(session.config, os.environ)
+        found = find_config(config, os.environ)
         check = _daemons_check(found, "--check-config", CHECK_TIMEOUT)
     except ButtermilkError as error:
         return bad(subject, str(error), error.hint)
@@ -34,10 +33,10 @@ def examine(session: Session) -> Finding:
     return bad(subject, detail, "correct it, and try again with buttermilkd --check-config")
 
 
-def pubsub(session: Session) -> Iterator[Finding]:
+def pubsub(config: Path | None) -> Iterator[Finding]:
     """What the daemon finds at Pub/Sub: Google's packages are even slower to import."""
     try:
-        found = find_config(session.config, os.environ)
+        found = find_config(config, os.environ)
         check = _daemons_check(found, "--check-queue", QUEUE_CHECK_TIMEOUT)
         findings = [Finding(**json.loads(line)) for line in check.stdout.splitlines()]
     except (OSError, subprocess.TimeoutExpired, ValueError, TypeError) as error:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from buttermilkd.cli.doctor.findings import Finding, bad, good
 from buttermilkd.cli.doctor.units import Installation
-from buttermilkd.cli.session import Session
 from buttermilkd.config.locate import configured_state_dir
 from buttermilkd.installation.plans import ACCOUNT
 from buttermilkd.places import SYSTEM
@@ -16,7 +15,7 @@ LEAST_FREE = 200 * 2**20
 """Bytes that the ledger should have left to grow."""
 
 
-def examine(session: Session, installation: Installation) -> Finding:
+def examine(config: Path | None, installation: Installation) -> Finding:
     """The folder, or where it would be made.
 
     Raises:
@@ -24,7 +23,7 @@ def examine(session: Session, installation: Installation) -> Finding:
     """
     # Whoever asks the machine's daemon would find a folder of their own by default.
     environ = {**os.environ, "STATE_DIRECTORY": str(SYSTEM.state)} if installation.sudo else os.environ
-    directory = configured_state_dir(session.config, environ)
+    directory = configured_state_dir(config, environ)
     place = directory
     while not os.access(place, os.F_OK):
         place = place.parent

@@ -38,6 +38,12 @@ class Installation:
         own = one_user(environ)
         return cls(socket, own if socket.parent == own.runtime else None)
 
+    def config(self, chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
+        """The configuration that its unit names, where nobody has chosen another one."""
+        if chosen or environ.get("BUTTERMILKD_CONFIG") or not self.target or not self.target.user:
+            return chosen
+        return self.target.config if self.target.config.exists() else None
+
     @property
     def sudo(self) -> str:
         return "sudo " if self.target and not self.target.user else ""
@@ -85,10 +91,11 @@ def _service(installation: Installation, unit: Unit, socket: Unit) -> Finding:
         state += f", restarted {restarts} times after failures"
     if unit.get("ActiveState") in {"active", "reloading", "activating"}:
         enabled = unit.get("UnitFileState") == "enabled"
+        when = "the machine" if installation.sudo else "your first session"
         better = (
             None
             if enabled
-            else f"to have it start with the machine: {installation.systemctl('enable', 'buttermilkd')}"
+            else f"to have it start with {when}: {installation.systemctl('enable', 'buttermilkd')}"
         )
         return good(subject, state, better)
     if socket.get("ActiveState") == "active":
