@@ -36,7 +36,12 @@ def demand_root(installed: Installed, verb: str, euid: int) -> None:
 
 
 def demand_visible(installed: Installed) -> None:
-    """Raises ButtermilkError: the daemon's unit could not start these programs."""
+    """Raises ButtermilkError: the units could not start these programs."""
+    if not (installed.folder / "python").exists():
+        raise ButtermilkError(
+            f"cannot install services for programs in {installed.folder}: they have no environment of their own",
+            hint="sudo scripts/install in a checkout, or sudo pipx install --global buttermilkd",
+        )
     for place in {installed.folder, installed.folder.resolve(), installed.python.resolve()}:
         for hidden in _HIDDEN:
             if place.is_relative_to(hidden):

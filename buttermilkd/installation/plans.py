@@ -156,7 +156,7 @@ def _own_drop_ins(target: Target, installed: Installed) -> Iterator[Path]:
 
 def _users_own(target: Target) -> Iterator[Path]:
     """What is left of an installation that belongs to the user."""
-    places = [target.config.parent, target.state]
+    places = [target.config.parent, target.state, *([target.cache] if target.cache else [])]
     places += [target.units / f"{unit.name}.d" for unit in units(user=target.user)]
     yield from (place for place in places if place.exists())
 

@@ -25,6 +25,8 @@ class Target:
     sysusers: Path | None = None
     tmpfiles: Path | None = None
     catalog: Path | None = None
+    cache: Path | None = None
+    """The home that the jobs' unit gives to jobs."""
     runtime: Path | None = None
     """What stays of a service's folder for sockets when it has stopped."""
 
@@ -54,6 +56,7 @@ def machine(root: Path = Path("/")) -> Target:
         sysusers=root / "etc/sysusers.d",
         tmpfiles=root / "etc/tmpfiles.d",
         catalog=local / "lib/systemd/catalog",
+        cache=root / "var/cache/buttermilkd",
         runtime=root / SYSTEM.runtime.relative_to("/"),
     )
 

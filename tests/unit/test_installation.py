@@ -50,7 +50,7 @@ def test_every_unit_is_filled_in_with_the_folder_of_the_programs(user: bool) -> 
 
     assert {"buttermilkd.service", "buttermilkd.socket"} <= set(texts)
     assert not [name for name, text in texts.items() if "@bin@" in text]
-    assert "\nExecStart=/opt/buttermilkd/current/bin/buttermilkd\n" in texts["buttermilkd.service"]
+    assert "\nExecStart=/opt/buttermilkd/current/bin/buttermilkd" in texts["buttermilkd.service"]
 
 
 @pytest.mark.parametrize("folder", ["/opt/a b", "/opt/50%", "/opt/$x", "bin", '/opt/"'])
@@ -287,13 +287,17 @@ def test_a_machine_without_systemd_is_told_of(tmp_path: Path) -> None:
     assert message == "cannot install services: systemd does not run this machine"
 
 
-def test_programs_below_a_home_are_refused_for_the_whole_machine() -> None:
-    home = Path("/home/ada/venv/bin")
-    message, hint = raising(lambda: demand_visible(Installed(home, home / "python")), ButtermilkError)
-    assert "hidden from them" in message
+def test_programs_that_services_cannot_see_or_start_are_refused_for_the_whole_machine(tmp_path: Path) -> None:
+    (tmp_path / "python").touch()
+    hidden = Installed(tmp_path, tmp_path / "python")
+    message, hint = raising(lambda: demand_visible(hidden), ButtermilkError)
+    assert message.endswith(f"what is below {Path('/tmp')} is hidden from them")
     assert hint is not None
     assert "scripts/install" in hint
-    demand_visible(Installed(Path("/opt/none/bin"), Path("/opt/none/bin/python")))
+    assert "service install --user" in hint
+
+    shared = Installed(Path("/usr/sbin"), Path("/usr/bin/python3"))
+    assert "no environment of their own" in raising(lambda: demand_visible(shared), ButtermilkError)[0]
 
 
 def test_a_command_that_fails_says_why_and_what_to_do() -> None:
