@@ -70,12 +70,13 @@ def examine(installation: Installation) -> Iterator[Finding]:
     if _SERVICE not in units:
         yield good("service", "no manager of this user's services runs here")
         return
-    yield _service(installation, units[_SERVICE], units.get(_SOCKET, {}))
+    yield service(installation, units[_SERVICE], units.get(_SOCKET, {}))
     if units[_SERVICE].get("LoadState") == "loaded":
-        yield _listening(installation, units.get(_SOCKET, {}))
+        yield socket_of(installation, units.get(_SOCKET, {}))
 
 
-def _service(installation: Installation, unit: Unit, socket: Unit) -> Finding:
+def service(installation: Installation, unit: Unit, socket: Unit) -> Finding:
+    """What the state of the daemon's unit means, beside that of its socket."""
     subject = _SERVICE
     state = (
         f"{unit.get('ActiveState')} ({unit.get('SubState')}), {unit.get('UnitFileState') or 'not enabled'}"
@@ -113,7 +114,8 @@ def _failed(installation: Installation, unit: Unit) -> Finding:
     return bad(_SERVICE, detail, f"see {log}; then {start}")
 
 
-def _listening(installation: Installation, unit: Unit) -> Finding:
+def socket_of(installation: Installation, unit: Unit) -> Finding:
+    """What the state of the control socket's unit means."""
     if unit.get("ActiveState") == "active":
         return good(_SOCKET, f"listening at {installation.socket}")
     if unit.get("LoadState") != "loaded":
