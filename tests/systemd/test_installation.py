@@ -171,6 +171,39 @@ def assert_it_can_be_taken_away(fresh: Computer, before: set[str]) -> None:
     assert fresh.script("id", "buttermilk").returncode == 1
 
 
+KILLED_MIDWAY = """
+set -m
+scripts/install "$@" & install=$!
+until ls -d /opt/buttermilkd/env.*/lib/python*/site-packages/pip >/dev/null 2>&1; do
+    kill -0 $install || exit 1
+    sleep 0.01
+done
+kill -KILL -- -$install
+wait $install
+[ ! -e /opt/buttermilkd/current ]
+"""
+"""Ends the whole script, as a power cut would, once it has begun to fill an environment."""
+
+
+def test_an_installation_that_was_killed_midway_can_be_taken_away_and_repeated(fresh: Computer) -> None:
+    before = fresh.files()
+    fresh.run("bash", "-c", KILLED_MIDWAY, "bash", *fresh.python)
+    assert fresh.files() != before
+    if shutil.which("python3", path="/usr/bin"):  # what removes it where nothing of it runs
+        fresh.run("scripts/uninstall", "--purge")
+        assert fresh.files() == before
+        fresh.run("bash", "-c", KILLED_MIDWAY, "bash", *fresh.python)
+
+    fresh.install()
+
+    assert len(list(fresh.system.file("/opt/buttermilkd").glob("env.*"))) == 1
+    assert fresh.run("buttermilkctl", "--version").startswith("buttermilkctl ")
+    fresh.run("rm", "-r", "/opt/buttermilkd/current/lib")  # damaged
+    assert fresh.script("buttermilkctl", "--version").returncode != 0
+    fresh.install()
+    assert fresh.run("buttermilkctl", "--version").startswith("buttermilkctl ")
+
+
 def test_who_is_not_in_the_group_may_not_cancel_and_is_told_how_to_be_allowed(fresh: Computer) -> None:
     fresh.install()
     fresh.add_user("ada", "buttermilk")
