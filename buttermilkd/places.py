@@ -9,6 +9,8 @@ CONTROL_SOCKET = "control.sock"
 ACTIVITY_SOCKET = "activity.sock"
 JOBS_SOCKET = "jobs.sock"
 """Where the launcher of jobs listens, where it is a service of its own."""
+ADMIN_GROUPS = ("buttermilk",)
+"""Whose members may change things, unless ``control.admin_groups`` says so."""
 
 
 class Places(NamedTuple):

@@ -30,6 +30,7 @@ COMMANDS = {
     "dead": "dead",
     "flows": "flows",
     "doctor": "doctor",
+    "service": "service",
     "completion": "completion",
 }
 """The commands, in the order of ``--help``, and the module that each is in."""

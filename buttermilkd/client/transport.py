@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -115,7 +116,7 @@ class Transport:
         except PermissionError as error:
             raise NotPermittedError(
                 f"cannot reach buttermilkd: this user may not connect to {self.path}",
-                hint="add yourself to its group (sudo usermod -aG buttermilk $USER) and log in again",
+                hint=_how_to_be_allowed(self.path),
             ) from error
         except OSError as error:
             why = {
@@ -127,6 +128,20 @@ class Transport:
                 hint="systemctl start buttermilkd · journalctl -u buttermilkd -e"
                 " (or run buttermilkd in another terminal; --socket names another socket)",
             ) from error
+
+
+def _how_to_be_allowed(path: Path) -> str:
+    """What lets this user connect to a socket: membership of its group counts from the next login on."""
+    import grp  # noqa: PLC0415 - only who is refused needs these
+    import pwd  # noqa: PLC0415
+
+    try:
+        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(path.stat().st_gid)
+    except (KeyError, OSError):
+        return "ask an administrator for `sudo usermod -aG buttermilk NAME`, then log in again"
+    if user in group.gr_mem:
+        return f"log in again: {user} has been in the group {group.gr_name} only since this session began"
+    return f"sudo usermod -aG {group.gr_name} {user}, then log in again"
 
 
 def chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from buttermilkd.config.layers import Merged, environment_layers, file_layer, misconfigured
 from buttermilkd.errors import MisconfiguredError
-from buttermilkd.places import CONTROL_SOCKET, SYSTEM, Places, runtime_dir, state_dir, xdg
+from buttermilkd.places import ADMIN_GROUPS, CONTROL_SOCKET, SYSTEM, Places, runtime_dir, state_dir, xdg
 
 
 def find_config(explicit: Path | None, environ: Mapping[str, str], *, system: Places = SYSTEM) -> Path | None:
@@ -100,6 +100,19 @@ def configured_queue(config: Path | None, environ: Mapping[str, str], *, system:
         MisconfiguredError: a configuration file cannot be found, read or understood.
     """
     return _merged(config, environ, system).document.get("queue", "local")
+
+
+def configured_admin_groups(
+    config: Path | None, environ: Mapping[str, str], *, system: Places = SYSTEM
+) -> list[str]:
+    """Groups whose members the daemon of this configuration lets change things, as far as they are groups at all.
+
+    Raises:
+        MisconfiguredError: a configuration file cannot be found, read or understood.
+    """
+    table = _merged(config, environ, system).document.get("control")
+    groups = table.get("admin_groups") if isinstance(table, dict) else None
+    return [str(group) for group in groups] if isinstance(groups, list) else [*ADMIN_GROUPS]
 
 
 def _configured(config: Path | None, environ: Mapping[str, str], system: Places) -> dict[str, Path]:

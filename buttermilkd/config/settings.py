@@ -26,6 +26,7 @@ from buttermilkd.config.values import (
     whole,
 )
 from buttermilkd.jobs import FLOW_NAME
+from buttermilkd.places import ADMIN_GROUPS
 
 __all__ = [
     "ActivitySettings",
@@ -87,7 +88,7 @@ class DaemonSettings(_Table):
 class ControlSettings(_Table):
     """The socket of the control API."""
 
-    admin_groups: Texts = ["buttermilk"]
+    admin_groups: Texts = [*ADMIN_GROUPS]
     """Groups whose members may change things, beside root and the daemon's own user."""
     socket_mode: FileMode = file_mode("0660")
 

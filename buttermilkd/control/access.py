@@ -54,11 +54,13 @@ class Doorman:
         if await asyncio.to_thread(self._is_admin, peer):
             return
         groups = " or ".join(self._admin_groups) or "no group"
+        name = await asyncio.to_thread(_name, peer.uid)
         raise NotPermittedError(
-            f"cannot do this as user {peer.uid}: only root, the daemon's user and members of {groups} may change things",
-            hint=f"ask for `usermod --append --groups {self._admin_groups[0]} USER`"
+            f"cannot do this as {name or f'user {peer.uid}'}: only root, the daemon's user and members of {groups}"
+            " may change things",
+            hint=f"sudo usermod -aG {self._admin_groups[0]} {name or 'NAME'}, then log in again"
             if self._admin_groups
-            else None,
+            else "name a group in control.admin_groups",
         )
 
     def _is_admin(self, peer: Peer) -> bool:
@@ -75,3 +77,10 @@ class Doorman:
         except KeyError:
             return False
         return not allowed.isdisjoint(os.getgrouplist(user.pw_name, user.pw_gid))
+
+
+def _name(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
