@@ -69,11 +69,13 @@ def main(
 # What follows is imported where it is needed, so that --help and --version answer at once.
 
 
-def _loaded(config: Path | None, settings: tuple[str, ...]) -> "Settings":
+def _loaded(config: Path | None, settings: tuple[str, ...], queue: str | None = None) -> "Settings":
+    """The configuration; ``queue`` as ``load`` takes it."""
     from buttermilkd.config.layers import parse_value  # noqa: PLC0415
     from buttermilkd.config.load import load  # noqa: PLC0415
 
-    return load(config, os.environ, {name: parse_value(text) for name, text in _pairs(settings)})
+    overrides = {name: parse_value(text) for name, text in _pairs(settings)}
+    return load(config, os.environ, overrides, queue=queue)
 
 
 def _check(config: Path | None, settings: tuple[str, ...]) -> Exit:
@@ -121,12 +123,27 @@ def _run(
     lifeline: Path | None,
     log_level: str,
 ) -> Exit:
-    from buttermilkd.daemon import service  # noqa: PLC0415
+    from buttermilkd.clock import SystemClock  # noqa: PLC0415
+    from buttermilkd.daemon import assembly, service  # noqa: PLC0415
     from buttermilkd.host import logs  # noqa: PLC0415
+    from buttermilkd.host.notifier import notifier  # noqa: PLC0415
+    from buttermilkd.host.sockets import passed  # noqa: PLC0415
 
     loaded = _loaded(config, settings)
     logs.set_up(log_level)
-    asyncio.run(service.run(loaded, record=record, lifeline=lifeline))
+    # One that hangs on a web server's life is no service of its own: it must not speak for the web server's.
+    wanted = lifeline is None
+    with (
+        notifier(os.environ, SystemClock(), wanted=wanted) as told,
+        passed(os.environ, (assembly.CONTROL, assembly.ACTIVITY)) as sockets,
+    ):
+        given = assembly.Given(
+            read=lambda queue: _loaded(config, settings, queue),
+            notifier=told,
+            sockets=sockets,
+            record=record,
+        )
+        asyncio.run(service.run(loaded, given, lifeline=lifeline))
     return Exit.OK
 
 

@@ -15,6 +15,7 @@ from buttermilkd.cgroups import Membership
 from buttermilkd.clock import Clock
 from buttermilkd.host.notifier import Notifier
 from buttermilkd.idle.policy.observations import Load, Measure, Protection
+from buttermilkd.idle.policy.settings import Settings
 from buttermilkd.jobs import Ending, Event, Job, Settlement, Status, Taken, job_id, transition
 from buttermilkd.queues.base import Depth
 from buttermilkd.sharing import Merged
@@ -92,9 +93,14 @@ class ScriptedMachine:
         del web
         return self.proof
 
+    def reconfigure(self, settings: Settings) -> None:
+        """It watches for no threshold."""
+
 
 class RecordingNotifier(Notifier):
     """Implements ``Notifier``: remembers what systemd would have been told."""
+
+    listened = True
 
     def __init__(self, clock: Clock, watchdog: float | None = None) -> None:
         super().__init__(clock)

@@ -61,6 +61,8 @@ async def status(services: Services, _call: Call) -> web.Response:
             running=depth.running,
         ),
         reporters=reporter_views(services.activity.observe(), services.clock.monotonic()),
+        config_problem=services.in_force.problem,
+        needs_restart=list(services.in_force.needs_restart),
     )
     return web.json_response(view)
 
@@ -145,6 +147,11 @@ async def resume(services: Services, call: Call) -> web.Response:
     if EVERYTHING not in services.ledger.holds:
         services.gate.release(PAUSED)
     return web.json_response({"paused": sorted(services.ledger.holds)})
+
+
+async def reload(services: Services, _call: Call) -> web.Response:
+    """Read the configuration again; answered once it is in force, with what has changed."""
+    return web.json_response(await services.reload())
 
 
 async def events(services: Services, call: Call) -> web.StreamResponse:

@@ -109,7 +109,7 @@ def _peer(request: web.Request) -> Peer:
 
 async def serve(services: Services, listener: socket.socket, stack: AsyncExitStack) -> None:
     """Answer on this bound Unix socket until ``stack`` closes."""
-    doorman = Doorman(services.settings.control.admin_groups)
+    doorman = Doorman(lambda: services.settings.control.admin_groups)
     app = web.Application(middlewares=[_problems])
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _adapt(services, doorman, route))

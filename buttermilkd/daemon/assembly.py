@@ -2,24 +2,29 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from buttermilkd.batches import Batches
 from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock
+from buttermilkd.config.in_force import FlowsInForce, InForce
 from buttermilkd.config.settings import ActivitySettings, Settings
 from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
+from buttermilkd.daemon.reload import Read, Reloading
+from buttermilkd.daemon.telling import Progress, StatusLine, extended
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.host.delegation import Delegation, delegated
 from buttermilkd.host.instance import sole_instance
-from buttermilkd.host.sockets import listening
+from buttermilkd.host.notifier import Notifier
+from buttermilkd.host.sockets import give_to, open_at
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate, Look
 from buttermilkd.idle.history import History
@@ -45,6 +50,32 @@ from buttermilkd.waiting import EVERYTHING
 
 logger = logging.getLogger(__name__)
 
+CONTROL = "control"
+ACTIVITY = "activity"
+"""What the sockets are called that systemd may have opened (``FileDescriptorName=``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a daemon is started with, beside its settings and a clock."""
+
+    read: Read
+    """Reads the settings anew."""
+    notifier: Notifier
+    sockets: Mapping[str, socket.socket] = field(default_factory=dict)
+    """Those that systemd has opened, by their names."""
+    record: Path | None = None
+    """A file to which what decides on idleness is appended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Everything that has been put together."""
+
+    services: Services
+    reloading: Reloading
+    status_line: StatusLine
+
 
 @dataclass(frozen=True, slots=True)
 class Foundations:
@@ -61,7 +92,7 @@ class Foundations:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, clock: Clock, record: Path | None = None) -> AsyncIterator[Services]:
+async def opened(settings: Settings, clock: Clock, given: Given) -> AsyncIterator[Daemon]:
     """Everything that the daemon is made of, opened in order and closed in reverse.
 
     Raises:
@@ -72,22 +103,45 @@ async def opened(settings: Settings, clock: Clock, record: Path | None = None) -
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
         delegation = stack.enter_context(delegated(hierarchy))
-        recorder = None if record is None else Recorder(record, settings.idle, clock)
-        ledger = await Ledger.open(paths.state_dir, clock, stack, paths.host)
-        recovered = await _recover(ledger, paths.max_interruptions)
-        reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
+        recorder = None if given.record is None else Recorder(given.record, settings.idle, clock)
+        ledger, recovered = await _ledger(settings, clock, given.notifier, stack)
+        reports = open_at(
+            paths.runtime_dir / ACTIVITY_SOCKET, given.sockets.get(ACTIVITY), settings.activity.socket_mode
+        )
         reporters = ActivityServer(stack.enter_context(reports), clock)
-        activity = Sources(reporters, _probing(settings.activity, clock))
+        probing = Probing(_probes(settings.activity), settings.activity.probe_every, clock)
+        activity = Sources(reporters, probing)
         built_on = Foundations(lock, hierarchy, delegation, ledger, recovered, activity, recorder)
-        services = _assembled(settings, clock, built_on, stack)
-        requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
-        await server.serve(services, stack.enter_context(requests), stack)
-        yield services
+        daemon = _assembled(settings, clock, given, built_on, stack)
+        requests = open_at(
+            paths.runtime_dir / CONTROL_SOCKET,
+            given.sockets.get(CONTROL),
+            control.socket_mode,
+            control.admin_groups,
+        )
+        await server.serve(daemon.services, stack.enter_context(requests), stack)
+        yield daemon
 
 
-def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncExitStack) -> Services:
+async def _ledger(
+    settings: Settings, clock: Clock, notifier: Notifier, stack: AsyncExitStack
+) -> tuple[Ledger, Recovered]:
+    """The ledger, migrated and recovered, for which systemd waits as long as SQLite works. Raises StorageError."""
+    daemon, progress = settings.daemon, Progress()
+
+    async def made() -> tuple[Ledger, Recovered]:
+        ledger = await Ledger.open(daemon.state_dir, clock, stack, daemon.host, progress.note)
+        return ledger, await _recover(ledger, daemon.max_interruptions)
+
+    return await extended(made(), lambda: progress.count, notifier, clock)
+
+
+def _assembled(
+    settings: Settings, clock: Clock, given: Given, on: Foundations, stack: AsyncExitStack
+) -> Daemon:
     """The rooms, each given what it works with."""
-    flows = settings.flows
+    in_force = InForce(settings)
+    flows = in_force.flows
     runner = Runner(
         flows,
         concurrency=settings.daemon.concurrency,
@@ -98,22 +152,33 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
     )
     history = History(clock, runner.footprint.are_running)
     stack.push_async_callback(upkeep.write_history, history, on.ledger)
-    suspension = Suspension(runner, flows, clock, longest=settings.idle.suspend_max)
-    listeners = [suspension.carry_out, history.note]
+    suspension = Suspension(runner, clock, longest=settings.idle.suspend_max)
+    status_line = StatusLine(given.notifier, clock)
+    listeners = [suspension.carry_out, history.note, status_line.note]
     if on.recorder is not None:
         stack.push_async_callback(on.recorder.flush)
         listeners.append(on.recorder.note)
     gate = _gate(settings, clock, on, runner.footprint, suspension, listeners, stack)
-    queue = _queue(settings, on, clock, stack)
-    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(settings), clock=clock)
+    queue = _queue(in_force, on, clock, stack)
+    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(flows), clock=clock)
+    reloading = Reloading(
+        read=given.read,
+        in_force=in_force,
+        rooms=_rooms(given, on, runner, suspension, gate),
+        notifier=given.notifier,
+        sentence=lambda: gate.verdict.sentence,
+        stopping=lambda: dispatcher.draining,
+    )
 
     async def check(flow: str) -> str | None:
-        return await asyncio.to_thread(checks.check, flows[flow])
+        if (found := flows.get(flow)) is None:
+            return "it is not configured any more"
+        return await asyncio.to_thread(checks.check, found)
 
     batches = Batches(flows=flows, check=check, ledger=on.ledger, dispatcher=dispatcher, queue=settings.queue)
     queue.attend(batches.follow)
-    return Services(
-        settings=settings,
+    services = Services(
+        in_force=in_force,
         clock=clock,
         ledger=on.ledger,
         batches=batches,
@@ -128,9 +193,29 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         activity=on.activity,
         check=check,
         delegation=on.delegation,
+        reload=reloading.reload,
         host=settings.daemon.host,
         started_at=clock.now(),
     )
+    return Daemon(services, reloading, status_line)
+
+
+def _rooms(
+    given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate
+) -> Callable[[Settings], None]:
+    """What has every room work by other settings, the gate last: it acts on what it decides at once."""
+
+    def reconfigure(settings: Settings) -> None:
+        if CONTROL not in given.sockets:
+            give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, settings.control.admin_groups)
+        runner.reconfigure(settings.daemon.concurrency)
+        suspension.reconfigure(settings.idle.suspend_max)
+        on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
+        if on.recorder is not None:
+            on.recorder.reconfigure(settings.idle)
+        gate.reconfigure(settings.idle, settings.daemon.concurrency)
+
+    return reconfigure
 
 
 def _gate(
@@ -158,10 +243,10 @@ def _gate(
     return gate
 
 
-def _probing(settings: ActivitySettings, clock: Clock) -> Probing:
+def _probes(settings: ActivitySettings) -> list[Probe]:
     probes: list[Probe] = [NginxProbe(url) for url in (settings.nginx.stub_status,) if url is not None]
     probes += (PortProbe(f"{name}", ports) for name, ports in settings.ports.items())
-    return Probing(probes, settings.probe_every, clock)
+    return probes
 
 
 async def _recover(ledger: Ledger, most_interruptions: int) -> Recovered:
@@ -175,18 +260,18 @@ async def _recover(ledger: Ledger, most_interruptions: int) -> Recovered:
     return recovered
 
 
-def _queue(settings: Settings, on: Foundations, clock: Clock, stack: AsyncExitStack) -> Queue:
-    if settings.queue == "local":
+def _queue(in_force: InForce, on: Foundations, clock: Clock, stack: AsyncExitStack) -> Queue:
+    if in_force.settings.queue == "local":
         return LocalQueue(on.ledger, clock)
     # Nothing of it is imported where it is not used.
     from buttermilkd.daemon.shared import shared_queue  # noqa: PLC0415
 
-    return shared_queue(settings, on.ledger, on.recovered, clock, stack)
+    return shared_queue(in_force, on.ledger, on.recovered, clock, stack)
 
 
-def _limits(settings: Settings) -> Callable[[str], RetryLimits]:
+def _limits(flows: FlowsInForce) -> Callable[[str], RetryLimits]:
     def of(flow: str) -> RetryLimits:
-        configured = settings.flows[flow]
+        configured = flows.last_known(flow)
         return RetryLimits(
             max_retries=configured.max_retries,
             max_deferrals=configured.max_deferrals,

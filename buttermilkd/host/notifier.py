@@ -21,6 +21,8 @@ VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 class Notifier:
     """What can be told. This one tells nobody: there is no systemd, or it does not want to hear."""
 
+    listened = False
+    """Whether anybody hears it."""
     watchdog: float | None = None
     """Seconds within which systemd wants to hear ``alive`` again and again; None: it does not watch."""
 
@@ -100,6 +102,8 @@ class SystemdNotifier(Notifier):
 
     While the manager's queue is full, messages wait here, the newest of each kind, and go out once there is room.
     """
+
+    listened = True
 
     def __init__(self, address: str, watchdog: float | None, clock: Clock) -> None:
         super().__init__(clock)

@@ -17,11 +17,14 @@ from buttermilkd.messages.batches import (
 from buttermilkd.messages.creation import ERROR_POLICIES, CreateBatch, CreatedView
 from buttermilkd.messages.daemon import (
     API,
+    ChangeView,
     EventView,
+    FlowChangeView,
     FlowsView,
     FlowView,
     InfoView,
     QueueView,
+    ReloadedView,
     RunningView,
     StatusView,
 )
@@ -66,6 +69,7 @@ __all__ = [
     "BatchView",
     "BatchesView",
     "CauseView",
+    "ChangeView",
     "CreateBatch",
     "CreatedView",
     "DeadLetterView",
@@ -74,6 +78,7 @@ __all__ = [
     "DeadOutcomeView",
     "DeadOutcomesView",
     "EventView",
+    "FlowChangeView",
     "FlowView",
     "FlowsView",
     "HistoryShareView",
@@ -89,6 +94,7 @@ __all__ = [
     "ProtectionView",
     "QueueView",
     "ReceiptView",
+    "ReloadedView",
     "ReplayView",
     "ReporterView",
     "ResultView",

@@ -171,8 +171,8 @@ class Scripted:
 
     kind = "port"
 
-    def __init__(self) -> None:
-        self.name = "ssh"
+    def __init__(self, name: str = "ssh") -> None:
+        self.name = self.target = name
         self.next: Seen | ProbeFailedError = Seen(0, 0, used=False)
         self.looks = 0
 
