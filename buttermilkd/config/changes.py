@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from buttermilkd.config.lines import KeyPath
-from buttermilkd.config.settings import FlowSettings, Settings
+from buttermilkd.config.settings import FlowSettings, PubsubSettings, Settings
 
-_AT_START: tuple[KeyPath, ...] = (
+AT_START: tuple[KeyPath, ...] = (
     ("queue",),
     ("daemon", "host"),
     ("daemon", "state_dir"),
@@ -72,9 +72,9 @@ class Changes:
 
 def compare(before: Settings, after: Settings) -> Changes:
     """What becomes of a daemon that works with ``before`` when it is told to work with ``after``."""
-    fixed = [path for path in _fixed(before) if _value(before, path) != _value(after, path)]
+    differing = [path for path in fixed(before.queue) if _value(before, path) != _value(after, path)]
     in_force = after
-    for path in fixed:
+    for path in differing:
         in_force = _with(in_force, path, _value(before, path))
     old, new = before.flows, after.flows
     return Changes(
@@ -87,16 +87,19 @@ def compare(before: Settings, after: Settings) -> Changes:
             if (keys := _differing(old[name], new[name]))
         ),
         removed=tuple(sorted(old.keys() - new.keys())),
-        needs_restart=tuple(_change(before, after, path) for path in fixed),
+        needs_restart=tuple(_change(before, after, path) for path in differing),
     )
 
 
-def _fixed(before: Settings) -> Iterator[KeyPath]:
-    """The keys that cannot change. Those of Pub/Sub are used by a daemon that works with it, and by no other."""
-    yield from _AT_START
-    if before.queue == "pubsub":
+def fixed(queue: str) -> Iterator[KeyPath]:
+    """The keys that cannot change in a daemon whose jobs wait in this queue.
+
+    Those of Pub/Sub are used by a daemon that works with it, and by no other.
+    """
+    yield from AT_START
+    if queue == "pubsub":
         # Each flow's own number of retries has come from there already, and is the flow's.
-        yield from (("pubsub", key) for key in type(before.pubsub).model_fields if key != "max_retries")
+        yield from (("pubsub", key) for key in PubsubSettings.model_fields if key != "max_retries")
 
 
 def _value(settings: Settings, path: KeyPath) -> Any:

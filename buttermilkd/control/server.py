@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept."""
+LAST_CALL = 0.05
+"""Seconds in which who was let in before the end may say what they want: who comes later waits for the next daemon."""
 
 
 def problem(error: ButtermilkError) -> web.Response:
@@ -118,4 +120,11 @@ async def serve(services: Services, listener: socket.socket, stack: AsyncExitSta
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listener).start()
+    site = web.SockSite(runner, listener)
+    await site.start()
+
+    async def let_nobody_in() -> None:
+        await site.stop()
+        await services.clock.sleep(LAST_CALL)
+
+    stack.push_async_callback(let_nobody_in)
