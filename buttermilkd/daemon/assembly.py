@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,6 +133,7 @@ async def _ledger(
         ledger = await Ledger.open(daemon.state_dir, clock, stack, daemon.host, progress.note)
         return ledger, await _recover(ledger, daemon.max_interruptions)
 
+    notifier.status("starting: the ledger is being opened")
     return await extended(made(), lambda: progress.count, notifier, clock)
 
 
@@ -207,7 +208,8 @@ def _rooms(
 
     def reconfigure(settings: Settings) -> None:
         if CONTROL not in given.sockets:
-            give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, settings.control.admin_groups)
+            with suppress(OSError):  # somebody has removed it
+                give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, settings.control.admin_groups)
         runner.reconfigure(settings.daemon.concurrency)
         suspension.reconfigure(settings.idle.suspend_max)
         on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)

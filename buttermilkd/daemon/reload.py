@@ -61,7 +61,8 @@ class Reloading:
             try:
                 return _view(await self._reloaded())
             finally:
-                self._notifier.ready(self._sentence())
+                if not self._stopping():
+                    self._notifier.ready(self._sentence())
 
     async def _reloaded(self) -> Changes:
         before = self._in_force.settings

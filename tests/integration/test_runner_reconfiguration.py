@@ -41,11 +41,16 @@ def waiting(folder: Path, word: str, **settings: object) -> Flow:
 
 
 async def test_a_job_goes_on_under_what_it_began_with_and_the_next_is_new(tmp_path: Path) -> None:
-    async with hosting(tmp_path, waiting(tmp_path, "old")) as host:
+    async with hosting(tmp_path, waiting(tmp_path, "old", on_busy="suspend")) as host:
         first = host.start("a")
         await until(host.runner.running)
-        reconfigure(host, waiting(tmp_path, "new"))
+        reconfigure(host, waiting(tmp_path, "new", on_busy="finish"))
         second = host.start("b")
+        await until(lambda: len(host.runner.running()) == 2)
+        assert {job.job_id: flow.on_busy for job, flow in host.runner.executing()} == {
+            first: "suspend",
+            second: "finish",
+        }
         (tmp_path / "a").touch()
         (tmp_path / "b").touch()
         assert (await host.end_of(first)).log == b"old\n"
@@ -68,12 +73,12 @@ async def test_a_flow_that_has_changed_runs_no_more_jobs_than_it_may_old_ones_in
 async def test_a_removed_flow_gets_no_jobs_and_those_that_run_end_as_they_would_have(
     tmp_path: Path,
 ) -> None:
-    async with hosting(tmp_path, waiting(tmp_path, "old")) as host:
+    async with hosting(tmp_path, waiting(tmp_path, "old", on_busy="requeue")) as host:
         job = host.start("a")
         await until(host.runner.running)
         reconfigure(host)
         assert host.runner.rooms() == {}
-        assert [flow.on_busy for _, flow in host.runner.executing()] == ["auto"]
+        assert [flow.on_busy for _, flow in host.runner.executing()] == ["requeue"]
         (tmp_path / "a").touch()
         outcome = await host.end_of(job)
         assert (outcome.ending, outcome.log) == (Ending.COMPLETED, b"old\n")
