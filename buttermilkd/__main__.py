@@ -124,26 +124,32 @@ def _run(
     log_level: str,
 ) -> Exit:
     from buttermilkd.clock import SystemClock  # noqa: PLC0415
+    from buttermilkd.control.refusal import refuse  # noqa: PLC0415
     from buttermilkd.daemon import assembly, service  # noqa: PLC0415
     from buttermilkd.host import logs  # noqa: PLC0415
     from buttermilkd.host.notifier import notifier  # noqa: PLC0415
     from buttermilkd.host.sockets import passed  # noqa: PLC0415
 
-    loaded = _loaded(config, settings)
-    logs.set_up(log_level)
     # One that hangs on a web server's life is no service of its own: it must not speak for the web server's.
     wanted = lifeline is None
     with (
         notifier(os.environ, SystemClock(), wanted=wanted) as told,
         passed(os.environ, (assembly.CONTROL, assembly.ACTIVITY)) as sockets,
     ):
-        given = assembly.Given(
-            read=lambda queue: _loaded(config, settings, queue),
-            notifier=told,
-            sockets=sockets,
-            record=record,
-        )
-        asyncio.run(service.run(loaded, given, lifeline=lifeline))
+        try:
+            loaded = _loaded(config, settings)
+            logs.set_up(log_level)
+            given = assembly.Given(
+                read=lambda queue: _loaded(config, settings, queue),
+                notifier=told,
+                sockets=sockets,
+                record=record,
+            )
+            asyncio.run(service.run(loaded, given, lifeline=lifeline))
+        except ButtermilkError as error:
+            if assembly.CONTROL in sockets:
+                refuse(sockets[assembly.CONTROL], error)
+            raise
     return Exit.OK
 
 

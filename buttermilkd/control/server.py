@@ -25,17 +25,9 @@ LAST_CALL = 0.05
 
 
 def problem(error: ButtermilkError) -> web.Response:
-    """The error as RFC 9457 has it, with ``kind`` and ``hint``."""
-    document = {
-        "type": f"urn:buttermilkd:{error.kind}",
-        "title": error.kind.replace("-", " "),
-        "status": error.http_status,
-        "detail": str(error),
-        "kind": error.kind,
-        "hint": error.hint,
-        **error.details,
-    }
-    return web.Response(text=json.dumps(document), status=error.http_status, content_type=PROBLEM)
+    """The error as an answer."""
+    text = json.dumps(error.problem())
+    return web.Response(text=text, status=error.http_status, content_type=PROBLEM)
 
 
 def _http_problem(error: web.HTTPException) -> web.Response:

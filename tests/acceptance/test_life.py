@@ -136,22 +136,7 @@ def test_calls_that_come_while_no_daemon_runs_are_answered_by_the_next_one(
     ]
     for call in calls:
         call.start()
-    queued = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "buttermilkd.cli",
-            "--socket",
-            str(daemon.control),
-            "create",
-            "wait",
-            "-r",
-            "x",
-            "--json",
-        ],
-        stdout=subprocess.PIPE,
-        env=daemon.environment,
-    )
+    queued = _call(daemon, "create", "wait", "-r", "x", "--json")
     until(lambda: _waiting_at(daemon.control) >= 11, "eleven calls that wait")
     manager.start()
     assert daemon.process is not None
@@ -160,6 +145,17 @@ def test_calls_that_come_while_no_daemon_runs_are_answered_by_the_next_one(
     assert answers == [daemon.process.pid] * 10
     assert before not in answers
     assert json.loads(queued.communicate(timeout=30)[0])["jobs"] == 1
+
+
+def _call(daemon: Daemon, *arguments: str) -> subprocess.Popen[str]:
+    """``buttermilkctl``, which goes on beside the test."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "buttermilkd.cli", "--socket", str(daemon.control), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=daemon.environment,
+    )
 
 
 def _waiting_at(path: Path) -> int:
@@ -195,6 +191,28 @@ def test_a_passed_socket_of_another_kind_ends_it_with_78_and_says_why(
     manager.listen("control", daemon.control, socket.SOCK_DGRAM)
     assert manager.launch().wait(30) == 78
     assert 'the socket "control" that systemd has passed: it is no stream socket' in daemon.log.read_text()
+
+
+def test_calls_that_wait_for_a_daemon_that_cannot_start_are_told_why(
+    daemon: Daemon, manager: Manager
+) -> None:
+    manager.listen("control", daemon.control)
+    daemon.write(f"{WAIT}timeuot = '1m'\n")
+    calls = [_call(daemon, "status"), _call(daemon, "create", "x", "-r", "1")]
+    until(lambda: _waiting_at(daemon.control) >= 2, "two calls that wait")
+    silent = socket.socket(socket.AF_UNIX)
+    silent.connect(str(daemon.control))  # and one who says nothing
+    assert manager.launch().wait(30) == 78
+    for call in calls:
+        _, error = call.communicate(timeout=30)
+        assert call.returncode == 78
+        assert f"error: cannot use the configuration: {daemon.config}:" in error
+        assert "flows.wait.timeuot: unknown key" in error
+    silent.close()
+    assert _waiting_at(daemon.control) == 0
+    daemon.write(WAIT)
+    manager.start()
+    assert daemon.client.flows()["flows"][0]["name"] == "wait"
 
 
 # The watchdog

@@ -168,3 +168,21 @@ def test_the_socket_keeps_its_mode_and_its_place(units: DaemonUnits) -> None:
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
     units.done("stop")
     assert path.exists()
+
+
+def test_calls_to_a_daemon_with_a_bad_configuration_are_told_why_and_start_it_once_each(
+    units: DaemonUnits,
+) -> None:
+    units.install(socket=True)
+    units.write(f"{QUICK}timeuot = '1m'")
+    units.done("start", units.socket)
+    for _ in range(2):
+        call = units.ctl("status")
+        _, error = call.communicate(timeout=60)
+        assert call.returncode == 78
+        assert "flows.quick.timeuot: unknown key" in error
+        units.is_in("failed")
+    assert units.system.property(units.socket, "ActiveState") == "active"
+    assert units.system.log(units.service).count("flows.quick.timeuot: unknown key") == 2
+    units.write(QUICK)
+    assert units.ctl_json("status")["pid"] == int(units.property("MainPID"))
