@@ -70,11 +70,13 @@ def main(
 # What follows is imported where it is needed, so that --help and --version answer at once.
 
 
-def _loaded(config: Path | None, settings: tuple[str, ...]) -> "Settings":
+def _loaded(config: Path | None, settings: tuple[str, ...], queue: str | None = None) -> "Settings":
+    """The configuration; ``queue`` as ``load`` takes it."""
     from buttermilkd.config.layers import parse_value  # noqa: PLC0415
     from buttermilkd.config.load import load  # noqa: PLC0415
 
-    return load(config, os.environ, {name: parse_value(text) for name, text in _pairs(settings)})
+    overrides = {name: parse_value(text) for name, text in _pairs(settings)}
+    return load(config, os.environ, overrides, queue=queue)
 
 
 def _check(config: Path | None, settings: tuple[str, ...]) -> Exit:
@@ -122,12 +124,35 @@ def _run(
     lifeline: Path | None,
     log_level: str,
 ) -> Exit:
+    from buttermilkd.clock import SystemClock  # noqa: PLC0415
+    from buttermilkd.control.refusal import refuse  # noqa: PLC0415
     from buttermilkd.daemon import service  # noqa: PLC0415
+    from buttermilkd.daemon.foundations import ACTIVITY, CONTROL, Given  # noqa: PLC0415
     from buttermilkd.host import logs  # noqa: PLC0415
+    from buttermilkd.host.notifier import notifier  # noqa: PLC0415
+    from buttermilkd.host.sockets import passed  # noqa: PLC0415
 
-    loaded = _loaded(config, settings)
-    with logs.logging_to(level=log_level, host=loaded.daemon.host) as journal:
-        asyncio.run(service.run(loaded, record=record, lifeline=lifeline, journal=journal))
+    # One that hangs on a web server's life is no service of its own: it must not speak for the web server's.
+    wanted = lifeline is None
+    with (
+        notifier(os.environ, SystemClock(), wanted=wanted) as told,
+        passed(os.environ, (CONTROL, ACTIVITY)) as sockets,
+    ):
+        try:
+            loaded = _loaded(config, settings)
+            with logs.logging_to(level=log_level, host=loaded.daemon.host) as journal:
+                given = Given(
+                    read=lambda queue: _loaded(config, settings, queue),
+                    notifier=told,
+                    sockets=sockets,
+                    record=record,
+                    journal=journal,
+                )
+                asyncio.run(service.run(loaded, given, lifeline=lifeline))
+        except ButtermilkError as error:
+            if CONTROL in sockets:
+                refuse(sockets[CONTROL], error)
+            raise
     return Exit.OK
 
 

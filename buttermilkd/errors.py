@@ -35,6 +35,18 @@ class ButtermilkError(Exception):
         self.details = details
         """More members of the problem document, for programs."""
 
+    def problem(self) -> dict[str, Any]:
+        """The error as RFC 9457 has it, with ``kind`` and ``hint``."""
+        return {
+            "type": f"urn:buttermilkd:{self.kind}",
+            "title": self.kind.replace("-", " "),
+            "status": self.http_status,
+            "detail": str(self),
+            "kind": self.kind,
+            "hint": self.hint,
+            **self.details,
+        }
+
 
 class InvalidRequestError(ButtermilkError):
     """What was asked for makes no sense as it stands."""

@@ -36,7 +36,8 @@ class Flow(Protocol):
 class Runner(Protocol):
     """What it needs of the runner."""
 
-    def executing(self) -> Iterable[Job]: ...
+    def executing(self) -> Iterable[tuple[Job, Flow]]:
+        """Each job with its flow as it was when the job began."""
 
     def suspended(self) -> Mapping[str, float]:
         """Since when each of the suspended jobs has been so, in monotonic seconds."""
@@ -53,10 +54,9 @@ class Runner(Protocol):
 class Suspension:
     """Suspends, resumes and gives back, each at the look that says so: nothing lies between a report and a signal."""
 
-    def __init__(self, runner: Runner, flows: Mapping[str, Flow], clock: Clock, *, longest: float) -> None:
+    def __init__(self, runner: Runner, clock: Clock, *, longest: float) -> None:
         """``longest``: seconds after which a suspended job makes room, where it may or must."""
         self._runner = runner
-        self._flows = flows
         self._clock = clock
         self._longest = longest
         self._actions = Actions(start=False)
@@ -71,13 +71,9 @@ class Suspension:
     def jobs(self) -> Jobs:
         """How many jobs execute or are suspended, by what their flows want done."""
         counts = {"auto": 0, "finish": 0, "suspend": 0, "requeue": 0}
-        for job in self._runner.executing():
-            counts[self._kind(job)] += 1
+        for _, flow in self._runner.executing():
+            counts[flow.on_busy] += 1
         return Jobs(**counts)
-
-    def _kind(self, job: Job) -> str:
-        flow = self._flows.get(job.flow)
-        return flow.on_busy if flow is not None else "finish"  # its configuration has gone since it began
 
     @property
     def suspended(self) -> Collection[str]:
@@ -93,8 +89,8 @@ class Suspension:
             # What was accepted and has not begun must not begin now.
             self._runner.recall()
         kinds: dict[str, list[str]] = {}
-        for job in self._runner.executing():
-            kinds.setdefault(self._kind(job), []).append(job.job_id)
+        for job, flow in self._runner.executing():
+            kinds.setdefault(flow.on_busy, []).append(job.job_id)
         now = {"auto": look.actions.auto, "suspend": look.actions.suspend}
         self._suspend(
             [job for kind, at in now.items() if at is Stance.STOP for job in kinds.get(kind, ())], look
@@ -141,6 +137,11 @@ class Suspension:
                     waits.append(self._clock.sleep(left))
                 await first_of(waits)
 
+    def reconfigure(self, longest: float) -> None:
+        """Work with another ``longest``."""
+        self._longest = longest
+        self._news.ring()
+
     def drain(self) -> None:
         """The daemon stops: nothing that is suspended is waited for."""
         self._draining = True
@@ -158,9 +159,9 @@ class Suspension:
         """When each suspended job makes room, in monotonic seconds; those that never do are left out."""
         limits = {}
         suspended = self._runner.suspended()
-        for job in self._runner.executing():
-            since, flow = suspended.get(job.job_id), self._flows.get(job.flow)
-            if since is None or flow is None:
+        for job, flow in self._runner.executing():
+            since = suspended.get(job.job_id)
+            if since is None:
                 continue
             if self._draining:
                 limits[job.job_id] = since

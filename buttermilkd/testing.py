@@ -1,4 +1,4 @@
-"""Doubles for tests, of this project and of others: a clock moved by hand, a scripted machine, a queue in memory.
+"""Doubles for tests, of this project and of others: a hand-moved clock, a scripted machine, a memory queue and so on.
 
 Each passes the same contract suite as the real thing; what they hold can be looked at.
 """
@@ -13,7 +13,9 @@ from typing import Any
 from buttermilkd.bell import Bell, first_of
 from buttermilkd.cgroups import Membership
 from buttermilkd.clock import Clock
+from buttermilkd.host.notifier import Notifier
 from buttermilkd.idle.policy.observations import Load, Measure, Protection
+from buttermilkd.idle.policy.settings import Settings
 from buttermilkd.jobs import Ending, Event, Job, Settlement, Status, Taken, job_id, transition
 from buttermilkd.queues.base import Depth
 from buttermilkd.sharing import Merged
@@ -90,6 +92,29 @@ class ScriptedMachine:
     def protection(self, web: frozenset[Membership]) -> Protection:
         del web
         return self.proof
+
+    def reconfigure(self, settings: Settings) -> None:
+        """It watches for no threshold."""
+
+
+class RecordingNotifier(Notifier):
+    """Implements ``Notifier``: remembers what systemd would have been told."""
+
+    listened = True
+
+    def __init__(self, clock: Clock, watchdog: float | None = None) -> None:
+        super().__init__(clock)
+        self.watchdog = watchdog
+        self.messages: list[dict[str, str]] = []
+        """The assignments of each message so far."""
+        self.closed = False
+
+    def send(self, message: Mapping[str, str]) -> None:
+        if not self.closed:
+            self.messages.append({name: " ".join(value.split()) for name, value in message.items()})
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @dataclass

@@ -26,6 +26,7 @@ COMMANDS = {
     "logs": "jobs",
     "pause": "pauses",
     "resume": "pauses",
+    "reload": "reload",
     "idle": "idle",
     "dead": "dead",
     "flows": "flows",

@@ -24,6 +24,7 @@ from buttermilkd.messages import (
     JobsView,
     JobView,
     ReceiptView,
+    ReloadedView,
     ResultView,
     RetriedView,
     StatusView,
@@ -110,6 +111,9 @@ class AsyncClient:
 
     async def resume(self, flow: str | None = None) -> dict[str, Any]:
         return await self._call(Client.resume, flow)
+
+    async def reload(self) -> ReloadedView:
+        return await self._call(Client.reload)
 
     async def status(self) -> StatusView:
         return await self._call(Client.status)

@@ -29,6 +29,7 @@ from buttermilkd.messages import (
     JobsView,
     JobView,
     ReceiptView,
+    ReloadedView,
     ResultView,
     RetriedView,
     StatusView,
@@ -225,6 +226,14 @@ class Client:
     def resume(self, flow: str | None = None) -> dict[str, Any]:
         """Undo ``pause``."""
         return self._post("/v1/resume", {"flow": flow})
+
+    def reload(self) -> ReloadedView:
+        """Have the daemon read its configuration again; what has changed, once it is in force.
+
+        Raises:
+            MisconfiguredError: it is bad; ``problems`` holds a line for each reason, and the old one stays in force.
+        """
+        return cast(ReloadedView, self._post("/v1/reload", {}))
 
     def status(self) -> StatusView:
         """The daemon: idle or why not, what runs, what waits."""

@@ -32,6 +32,7 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     *,
     flag: str = "--set",
+    queue: str | None = None,
     system: places.Places = places.SYSTEM,
 ) -> Settings:
     """The settings of files, environment and flags; later ones count over earlier ones, tables merge.
@@ -41,6 +42,7 @@ def load(
         environ: the environment.
         overrides: dotted keys and their values, as given by flags.
         flag: what problems with ``overrides`` are said to come from.
+        queue: where the jobs of a daemon that runs wait until it is restarted; None: where the settings say.
         system: where the machine's own configuration, state and sockets are.
 
     Raises:
@@ -61,7 +63,8 @@ def load(
     for layer in flag_layers(overrides or {}, flag):
         merged.add(layer)
     _complete(merged, environ, system)
-    return _checked(merged)
+    settings = _checked(merged)
+    return _with_retries_of_the_queue(settings) if (queue or settings.queue) == "pubsub" else settings
 
 
 def _complete(merged: Merged, environ: Mapping[str, str], system: places.Places) -> None:
@@ -122,7 +125,7 @@ def _checked(merged: Merged) -> Settings:
         found += problems_of(error, merged.origins)
     else:
         if not found:
-            return _with_retries_of_the_queue(settings)
+            return settings
     raise misconfigured(report(found, merged))
 
 
@@ -149,8 +152,6 @@ def _seconds(table: object, key: str, default: float | None) -> float | None:
 
 def _with_retries_of_the_queue(settings: Settings) -> Settings:
     """With Pub/Sub, its ``max_retries`` is that of every flow that sets none."""
-    if settings.queue != "pubsub":
-        return settings
     retries = {"max_retries": settings.pubsub.max_retries}
     flows = {
         name: flow if "max_retries" in flow.model_fields_set else flow.model_copy(update=retries)

@@ -6,7 +6,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,8 +39,9 @@ class Peer:
 class Doorman:
     """Checks peers. Group memberships are looked up in a thread, since a directory service may be slow."""
 
-    def __init__(self, admin_groups: Sequence[str]) -> None:
-        self._admin_groups = admin_groups
+    def __init__(self, admin_groups: Callable[[], Sequence[str]]) -> None:
+        """``admin_groups`` gives them as they are at this moment."""
+        self._groups = admin_groups
         self._own_uid = os.geteuid()
 
     async def check(self, peer: Peer, access: Access) -> None:
@@ -51,32 +52,34 @@ class Doorman:
         """
         if access is Access.READ or peer.uid in (0, self._own_uid):
             return
-        if await asyncio.to_thread(self._is_admin, peer):
+        admins = self._groups()
+        if await asyncio.to_thread(_is_admin, peer, admins):
             return
-        groups = " or ".join(self._admin_groups) or "no group"
+        groups = " or ".join(admins) or "no group"
         name = await asyncio.to_thread(_name, peer.uid)
         raise NotPermittedError(
             f"cannot do this as {name or f'user {peer.uid}'}: only root, the daemon's user and members of {groups}"
             " may change things",
-            hint=f"sudo usermod -aG {self._admin_groups[0]} {name or 'NAME'}, then log in again"
-            if self._admin_groups
+            hint=f"sudo usermod -aG {admins[0]} {name or 'NAME'}, then log in again"
+            if admins
             else "name a group in control.admin_groups",
         )
 
-    def _is_admin(self, peer: Peer) -> bool:
-        allowed = set()
-        for name in self._admin_groups:
-            try:
-                allowed.add(grp.getgrnam(name).gr_gid)
-            except KeyError:
-                continue
-        if peer.gid in allowed:
-            return True
+
+def _is_admin(peer: Peer, groups: Sequence[str]) -> bool:
+    allowed = set()
+    for name in groups:
         try:
-            user = pwd.getpwuid(peer.uid)
+            allowed.add(grp.getgrnam(name).gr_gid)
         except KeyError:
-            return False
-        return not allowed.isdisjoint(os.getgrouplist(user.pw_name, user.pw_gid))
+            continue
+    if peer.gid in allowed:
+        return True
+    try:
+        user = pwd.getpwuid(peer.uid)
+    except KeyError:
+        return False
+    return not allowed.isdisjoint(os.getgrouplist(user.pw_name, user.pw_gid))
 
 
 def _name(uid: int) -> str | None:

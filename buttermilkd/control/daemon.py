@@ -67,6 +67,8 @@ async def status(services: Services, _call: Call) -> web.Response:
         ),
         journal=None if services.journal is None else JournalView(lost=services.journal.lost),
         reporters=reporter_views(services.activity.observe(), services.clock.monotonic()),
+        config_problem=services.in_force.problem,
+        needs_restart=list(services.in_force.needs_restart),
     )
     return web.json_response(view)
 
@@ -164,6 +166,11 @@ async def resume(services: Services, call: Call) -> web.Response:
     told = about(kind=Kind.RESUMED, flow=_flow_field(flow), peer_uid=call.peer.uid)
     logger.info("resumed %s", _paused(flow), extra=told)
     return web.json_response({"paused": sorted(services.ledger.holds)})
+
+
+async def reload(services: Services, _call: Call) -> web.Response:
+    """Read the configuration again; answered once it is in force, with what has changed."""
+    return web.json_response(await services.reload())
 
 
 async def events(services: Services, call: Call) -> web.StreamResponse:

@@ -33,6 +33,7 @@ ROUTES = (
     Route("GET", "/v1/resolve", Access.READ, daemon.resolve),
     Route("POST", "/v1/pause", Access.CHANGE, daemon.pause),
     Route("POST", "/v1/resume", Access.CHANGE, daemon.resume),
+    Route("POST", "/v1/reload", Access.CHANGE, daemon.reload),
     Route("GET", "/v1/batches", Access.READ, batches.listing),
     Route("POST", "/v1/batches", Access.CHANGE, batches.create, raw=True),
     Route("GET", "/v1/batches/{batch}", Access.READ, batches.one),

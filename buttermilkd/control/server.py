@@ -21,20 +21,14 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept."""
+LAST_CALL = 0.05
+"""Seconds in which who was let in before the end may say what they want: who comes later waits for the next daemon."""
 
 
 def problem(error: ButtermilkError) -> web.Response:
-    """The error as RFC 9457 has it, with ``kind`` and ``hint``."""
-    document = {
-        "type": f"urn:buttermilkd:{error.kind}",
-        "title": error.kind.replace("-", " "),
-        "status": error.http_status,
-        "detail": str(error),
-        "kind": error.kind,
-        "hint": error.hint,
-        **error.details,
-    }
-    return web.Response(text=json.dumps(document), status=error.http_status, content_type=PROBLEM)
+    """The error as an answer."""
+    text = json.dumps(error.problem())
+    return web.Response(text=text, status=error.http_status, content_type=PROBLEM)
 
 
 def _http_problem(error: web.HTTPException) -> web.Response:
@@ -124,7 +118,7 @@ def _peer(request: web.Request) -> Peer:
 
 async def serve(services: Services, listener: socket.socket, stack: AsyncExitStack) -> None:
     """Answer on this bound Unix socket until ``stack`` closes."""
-    doorman = Doorman(services.settings.control.admin_groups)
+    doorman = Doorman(lambda: services.settings.control.admin_groups)
     app = web.Application(middlewares=[_problems])
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _adapt(services, doorman, route))
@@ -133,4 +127,11 @@ async def serve(services: Services, listener: socket.socket, stack: AsyncExitSta
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listener).start()
+    site = web.SockSite(runner, listener)
+    await site.start()
+
+    async def let_nobody_in() -> None:
+        await site.stop()
+        await services.clock.sleep(LAST_CALL)
+
+    stack.push_async_callback(let_nobody_in)

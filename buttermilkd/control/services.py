@@ -11,6 +11,7 @@ from aiohttp import web
 
 from buttermilkd.batches import Batches
 from buttermilkd.clock import Clock
+from buttermilkd.config.in_force import InForce
 from buttermilkd.config.settings import Settings
 from buttermilkd.control.access import Peer
 from buttermilkd.dead import DeadLetters
@@ -23,6 +24,7 @@ from buttermilkd.idle.recorder import Recorder
 from buttermilkd.idle.sources import Sources
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
+from buttermilkd.messages import ReloadedView
 from buttermilkd.queues.base import Queue
 from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.runner import Runner
@@ -43,7 +45,7 @@ BODY_PATIENCE = 30.0
 class Services:
     """The rooms below, as the daemon has put them together."""
 
-    settings: Settings
+    in_force: InForce
     clock: Clock
     ledger: Ledger
     batches: Batches
@@ -61,10 +63,17 @@ class Services:
     launcher: Launcher
     journal: Sender | None
     """Sends to systemd's journal, where the daemon's own log goes there."""
+    reload: Callable[[], Awaitable[ReloadedView]]
+    """Read the configuration again, and work by it. Raises MisconfiguredError: it is bad, and nothing has changed."""
     host: str
     started_at: float
     keys: dict[tuple[int, str], asyncio.Lock] = field(default_factory=dict)
     """One for each Idempotency-Key in use."""
+
+    @property
+    def settings(self) -> Settings:
+        """As they are in force now: a reload changes them."""
+        return self.in_force.settings
 
     def situation(self) -> Situation:
         self.gate.reconsider()

@@ -2,28 +2,28 @@
 
 import asyncio
 import logging
-import os
-import stat
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from buttermilkd.batches import Batches
 from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock
+from buttermilkd.config.in_force import FlowsInForce, InForce
 from buttermilkd.config.settings import ActivitySettings, Settings
 from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
+from buttermilkd.daemon.foundations import ACTIVITY, CONTROL, Foundations, Given, chosen_launcher, open_ledger
+from buttermilkd.daemon.reload import Reloading
+from buttermilkd.daemon.telling import StatusLine
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
-from buttermilkd.host.delegation import delegated
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.journal.output import JobsOutput
 from buttermilkd.host.journal.sender import Sender
-from buttermilkd.host.sockets import listening
+from buttermilkd.host.sockets import give_to, open_at
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate, Look
 from buttermilkd.idle.history import History
@@ -34,20 +34,13 @@ from buttermilkd.idle.probes.ports import PortProbe
 from buttermilkd.idle.probes.probing import Probing
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.idle.sources import Sources
-from buttermilkd.journal import Kind, about
-from buttermilkd.ledger import Ledger
-from buttermilkd.ledger.recovery import Recovered
-from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET, JOBS_SOCKET
-from buttermilkd.plurals import count
+from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
 from buttermilkd.runner import checks
 from buttermilkd.runner.attempt import Listen
 from buttermilkd.runner.footprint import Footprint
-from buttermilkd.runner.launcher.child import ChildLauncher
-from buttermilkd.runner.launcher.launched import Launcher
-from buttermilkd.runner.launcher.unit import LauncherUnit
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
 from buttermilkd.waiting import EVERYTHING
@@ -56,23 +49,16 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Foundations:
-    """What has been opened before anything is put together on it."""
+class Daemon:
+    """Everything that has been put together."""
 
-    hierarchy: Hierarchy | None
-    launcher: Launcher
-    ledger: Ledger
-    recovered: Recovered
-    activity: Sources
-    recorder: Recorder | None
-    journal: Sender | None
-    """Sends to systemd's journal, where the daemon's own log goes there."""
+    services: Services
+    reloading: Reloading
+    status_line: StatusLine
 
 
 @asynccontextmanager
-async def opened(
-    settings: Settings, clock: Clock, record: Path | None = None, journal: Sender | None = None
-) -> AsyncIterator[Services]:
+async def opened(settings: Settings, clock: Clock, given: Given) -> AsyncIterator[Daemon]:
     """Everything that the daemon is made of, opened in order and closed in reverse.
 
     Raises:
@@ -82,47 +68,33 @@ async def opened(
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
-        launcher = _launcher(paths.runtime_dir, lock, hierarchy, clock, stack)
-        recorder = None if record is None else Recorder(record, settings.idle, clock)
-        ledger = await Ledger.open(paths.state_dir, clock, stack, paths.host)
-        recovered = await _recover(ledger, paths.max_interruptions)
-        reports = listening(paths.runtime_dir / ACTIVITY_SOCKET, settings.activity.socket_mode)
+        launcher = chosen_launcher(paths.runtime_dir, lock, hierarchy, clock, stack)
+        recorder = None if given.record is None else Recorder(given.record, settings.idle, clock)
+        ledger, recovered = await open_ledger(settings, clock, given.notifier, stack)
+        reports = open_at(
+            paths.runtime_dir / ACTIVITY_SOCKET, given.sockets.get(ACTIVITY), settings.activity.socket_mode
+        )
         reporters = ActivityServer(stack.enter_context(reports), clock)
-        activity = Sources(reporters, _probing(settings.activity, clock))
-        built_on = Foundations(hierarchy, launcher, ledger, recovered, activity, recorder, journal)
-        services = _assembled(settings, clock, built_on, stack)
-        requests = listening(paths.runtime_dir / CONTROL_SOCKET, control.socket_mode, control.admin_groups)
-        await server.serve(services, stack.enter_context(requests), stack)
-        yield services
+        probing = Probing(_probes(settings.activity), settings.activity.probe_every, clock)
+        activity = Sources(reporters, probing)
+        built_on = Foundations(hierarchy, launcher, ledger, recovered, activity, recorder, given.journal)
+        daemon = _assembled(settings, clock, given, built_on, stack)
+        requests = open_at(
+            paths.runtime_dir / CONTROL_SOCKET,
+            given.sockets.get(CONTROL),
+            control.socket_mode,
+            control.admin_groups,
+        )
+        await server.serve(daemon.services, stack.enter_context(requests), stack)
+        yield daemon
 
 
-def _launcher(
-    runtime_dir: Path, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
-) -> Launcher:
-    """The service that listens for it, where there is one; else a child.
-
-    A service that does not answer is waited for, since jobs may have rights there that they lack here, and lack there
-    what the daemon has.
-    """
-    path = runtime_dir / JOBS_SOCKET
-    if _is_our_socket(path):
-        return LauncherUnit(path, clock, [lock], hierarchy)
-    delegation = stack.enter_context(delegated(hierarchy))
-    return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem)
-
-
-def _is_our_socket(path: Path) -> bool:
-    """Jobs of another user's service could use nothing of what this daemon's user has made for them."""
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
-
-
-def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncExitStack) -> Services:
+def _assembled(
+    settings: Settings, clock: Clock, given: Given, on: Foundations, stack: AsyncExitStack
+) -> Daemon:
     """The rooms, each given what it works with."""
-    flows = settings.flows
+    in_force = InForce(settings)
+    flows = in_force.flows
     runner = Runner(
         flows,
         concurrency=settings.daemon.concurrency,
@@ -133,22 +105,33 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
     )
     history = History(clock, runner.footprint.are_running)
     stack.push_async_callback(upkeep.write_history, history, on.ledger)
-    suspension = Suspension(runner, flows, clock, longest=settings.idle.suspend_max)
-    listeners = [suspension.carry_out, history.note]
+    suspension = Suspension(runner, clock, longest=settings.idle.suspend_max)
+    status_line = StatusLine(given.notifier, clock)
+    listeners = [suspension.carry_out, history.note, status_line.note]
     if on.recorder is not None:
         stack.push_async_callback(on.recorder.flush)
         listeners.append(on.recorder.note)
     gate = _gate(settings, clock, on, runner.footprint, suspension, listeners, stack)
-    queue = _queue(settings, on, clock, stack)
-    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(settings), clock=clock)
+    queue = _queue(in_force, on, clock, stack)
+    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(flows), clock=clock)
+    reloading = Reloading(
+        read=given.read,
+        in_force=in_force,
+        rooms=_rooms(given, on, runner, suspension, gate),
+        notifier=given.notifier,
+        sentence=lambda: gate.verdict.sentence,
+        stopping=lambda: dispatcher.draining,
+    )
 
     async def check(flow: str) -> str | None:
-        return await asyncio.to_thread(checks.check, flows[flow])
+        if (found := flows.get(flow)) is None:
+            return "it is not configured any more"
+        return await asyncio.to_thread(checks.check, found)
 
     batches = Batches(flows=flows, check=check, ledger=on.ledger, dispatcher=dispatcher, queue=settings.queue)
     queue.attend(batches.follow)
-    return Services(
-        settings=settings,
+    services = Services(
+        in_force=in_force,
         clock=clock,
         ledger=on.ledger,
         batches=batches,
@@ -164,9 +147,30 @@ def _assembled(settings: Settings, clock: Clock, on: Foundations, stack: AsyncEx
         check=check,
         launcher=on.launcher,
         journal=on.journal,
+        reload=reloading.reload,
         host=settings.daemon.host,
         started_at=clock.now(),
     )
+    return Daemon(services, reloading, status_line)
+
+
+def _rooms(
+    given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate
+) -> Callable[[Settings], None]:
+    """What has every room work by other settings, the gate last: it acts on what it decides at once."""
+
+    def reconfigure(settings: Settings) -> None:
+        if CONTROL not in given.sockets:
+            with suppress(OSError):  # somebody has removed it
+                give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, settings.control.admin_groups)
+        runner.reconfigure(settings.daemon.concurrency)
+        suspension.reconfigure(settings.idle.suspend_max)
+        on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
+        if on.recorder is not None:
+            on.recorder.reconfigure(settings.idle)
+        gate.reconfigure(settings.idle, settings.daemon.concurrency)
+
+    return reconfigure
 
 
 def _listening(settings: Settings, clock: Clock, journal: Sender | None) -> Listen | None:
@@ -201,43 +205,24 @@ def _gate(
     return gate
 
 
-def _probing(settings: ActivitySettings, clock: Clock) -> Probing:
+def _probes(settings: ActivitySettings) -> list[Probe]:
     probes: list[Probe] = [NginxProbe(url) for url in (settings.nginx.stub_status,) if url is not None]
     probes += (PortProbe(f"{name}", ports) for name, ports in settings.ports.items())
-    return Probing(probes, settings.probe_every, clock)
+    return probes
 
 
-async def _recover(ledger: Ledger, most_interruptions: int) -> Recovered:
-    recovered = await ledger.recover(most_interruptions)
-    if recovered.interrupted or recovered.failed:
-        logger.warning(
-            "the last daemon died: %s pending again, %d failed after too many interruptions",
-            count(len(recovered.interrupted), "job is", "jobs are"),
-            len(recovered.failed),
-        )
-    for job in recovered.interrupted:
-        text = "%s was interrupted by the daemon's death: it is pending again, and this costs no attempt"
-        logger.info(text, job.job_id, extra=about(job, Kind.JOB_INTERRUPTED))
-    for job in recovered.failed:
-        told = about(job, Kind.JOB_FAILED)
-        logger.warning(
-            "%s failed: it was interrupted too often; it is a dead letter now", job.job_id, extra=told
-        )
-    return recovered
-
-
-def _queue(settings: Settings, on: Foundations, clock: Clock, stack: AsyncExitStack) -> Queue:
-    if settings.queue == "local":
+def _queue(in_force: InForce, on: Foundations, clock: Clock, stack: AsyncExitStack) -> Queue:
+    if in_force.settings.queue == "local":
         return LocalQueue(on.ledger, clock)
     # Nothing of it is imported where it is not used.
     from buttermilkd.daemon.shared import shared_queue  # noqa: PLC0415
 
-    return shared_queue(settings, on.ledger, on.recovered, clock, stack)
+    return shared_queue(in_force, on.ledger, on.recovered, clock, stack)
 
 
-def _limits(settings: Settings) -> Callable[[str], RetryLimits]:
+def _limits(flows: FlowsInForce) -> Callable[[str], RetryLimits]:
     def of(flow: str) -> RetryLimits:
-        configured = settings.flows[flow]
+        configured = flows.last_known(flow)
         return RetryLimits(
             max_retries=configured.max_retries,
             max_deferrals=configured.max_deferrals,

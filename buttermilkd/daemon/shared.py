@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from buttermilkd.clock import Clock
-from buttermilkd.config.settings import PubsubSettings, Settings
+from buttermilkd.config.in_force import InForce
+from buttermilkd.config.settings import PubsubSettings
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.recovery import Recovered
 from buttermilkd.ledger.shared import SharedLedger
@@ -42,13 +43,13 @@ class Cloud:
 
 
 def shared_queue(
-    settings: Settings, ledger: Ledger, recovered: Recovered, clock: Clock, stack: AsyncExitStack
+    in_force: InForce, ledger: Ledger, recovered: Recovered, clock: Clock, stack: AsyncExitStack
 ) -> PubsubQueue:
     """The queue, which connects when it is run, and again whenever it has to; ``stack`` closes it.
 
     What a dead daemon held goes back at once, so that its jobs need not wait for the end of their leases.
     """
-    pubsub, host = settings.pubsub, ledger.teller.host
+    pubsub, host = in_force.settings.pubsub, ledger.teller.host
     cloud = Cloud(pubsub, host)
     queue = PubsubQueue(
         link=Link(cloud.connect, cloud.prepare, clock),
@@ -59,7 +60,7 @@ def shared_queue(
             status_subscription=pubsub.status_subscription.replace("{host}", host),
         ),
         ledger=SharedLedger(ledger, clock),
-        flows=settings.flows,
+        flows=in_force.flows,
         lease=pubsub.lease,
         unknown_flow_after=pubsub.unknown_flow_after,
         clock=clock,

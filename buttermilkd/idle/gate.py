@@ -45,6 +45,9 @@ class Machine(Protocol):
 
     def protection(self, web: frozenset[Membership]) -> Protection: ...
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Work with other thresholds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -100,6 +103,8 @@ class Gate:
         self._gap: float | None = None
         self._jump: float | None = None
         self._looked_at = self._next_look_at = clock.monotonic()
+        self.ticked_at = self._looked_at
+        """When it looked by itself the last time, in monotonic seconds: each ``SLOW_TICK`` at the latest."""
         self._ahead = clock.now() - self._looked_at
         self._load = machine.look(TICK, activity.memberships())
         self._state = State.initial(self._looked_at)
@@ -164,6 +169,16 @@ class Gate:
             self._holds.pop(reason, None)
         self.reconsider()
 
+    def reconfigure(self, settings: Settings, concurrency: int) -> None:
+        """Decide by other settings from now on, at once. What was seen so far counts under them as well."""
+        self._settings = settings
+        self._concurrency = concurrency
+        if self._allowance is not None and self._allowance >= concurrency:
+            self._allowance = None
+        self._machine.reconfigure(settings)
+        self.look_again()
+        self._demand.ring()  # a wait may be over sooner than the next look was to be
+
     # Looking
 
     async def run(self) -> None:
@@ -206,6 +221,7 @@ class Gate:
 
     def _look(self) -> None:
         """One tick."""
+        self.ticked_at = self._clock.monotonic()
         self._gap = self._jump = None
         self._notice_gap()
         self._load = self._machine.look(self._tick, self._activity.memberships())

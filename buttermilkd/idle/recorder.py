@@ -49,11 +49,13 @@ class Recorder:
         """
         self._path = path
         self._clock = clock
-        self._start = Start(socket.gethostname(), settings.written(), settings.given())
+        self._start = _start(settings)
+        self._latest = self._start
+        """Of the looks to come."""
         self._encoder = Encoder(self._start)
         self._file: tuple[int, int] | None = None
         """Which file it is that the encoder's lines are in: its device and inode."""
-        self._looks: list[Look] = []
+        self._looks: list[Look | Start] = []
         self._writing = threading.Lock()
         """Held by one write at a time: the daemon may stop while one is under way."""
         self._ended = False
@@ -72,6 +74,13 @@ class Recorder:
         self._looks.append(look)
         if len(self._looks) > _MOST_LOOKS:
             self._end("its disk does not keep up")
+
+    def reconfigure(self, settings: Settings) -> None:
+        """What is decided from now on is decided by these settings: a new run begins in the file."""
+        start = _start(settings)
+        if start != self._latest and not self._ended:
+            self._latest = start
+            self._looks.append(start)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -92,7 +101,7 @@ class Recorder:
             if size > MOST_BYTES:
                 self._end(f"it has {size:,} bytes")
 
-    def _append(self, looks: Sequence[Look]) -> int:
+    def _append(self, looks: Sequence[Look | Start]) -> int:
         """The size of the file afterwards. Raises OSError; StorageError where the file holds something else."""
         with self._writing, open(self._path, "a+b", opener=_private) as file:
             status = os.fstat(file.fileno())
@@ -103,16 +112,26 @@ class Recorder:
                 self._encoder = Encoder(self._start)
                 self._file = (status.st_dev, status.st_ino)
                 lines.append(self._encoder.header)
-            lines += (self._encoder.line(look.sample, look.at) for look in looks)
+            lines += (self._line(look) for look in looks)
             if lines:
                 file.write("".join(f"{line}\n" for line in lines).encode())
             return file.tell()
+
+    def _line(self, look: Look | Start) -> str:
+        if isinstance(look, Start):
+            self._start, self._encoder = look, Encoder(look)
+            return self._encoder.header
+        return self._encoder.line(look.sample, look.at)
 
     def _end(self, why: str) -> None:
         if not self._ended:
             self._ended = True
             self._looks.clear()
             logger.error("recording to %s has ended: %s", self._path, why)
+
+
+def _start(settings: Settings) -> Start:
+    return Start(socket.gethostname(), settings.written(), settings.given())
 
 
 def _continuation(file: BinaryIO, path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
+from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import batches, claims, dead, events, history, outbox, queries, recovery
@@ -26,6 +27,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FILE = "ledger.sqlite3"
+INSTRUCTIONS = 1_000_000
+"""Of SQLite's virtual machine between two signs that it works: some hundredths of a second."""
 
 
 class Ledger:
@@ -52,16 +55,24 @@ class Ledger:
         """Rings when there may be more to tell other hosts, where they share a queue with this one."""
 
     @classmethod
-    async def open(cls, folder: Path, clock: Clock, stack: AsyncExitStack, host: str = "localhost") -> Self:
+    async def open(
+        cls,
+        folder: Path,
+        clock: Clock,
+        stack: AsyncExitStack,
+        host: str = "localhost",
+        worked: Callable[[], None] | None = None,
+    ) -> Self:
         """Open the ledger in this folder, made or migrated where needed; ``stack`` closes it.
 
-        ``host`` names this one for others that share a queue with it.
+        ``host`` names this one for others that share a queue with it. ``worked`` is called again and again, in
+        other threads, while SQLite works, until ``recover`` is through.
 
         Raises:
             StorageError: it cannot be read or written, is damaged, or comes from a newer version.
         """
         path = folder / FILE
-        connection = await asyncio.to_thread(_connect, path)
+        connection = await asyncio.to_thread(_connect, path, worked)
         writer = Writer(connection)
         writer.start()
         stack.push_async_callback(writer.close)
@@ -75,6 +86,11 @@ class Ledger:
     async def query(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Ask one of ``queries``. Raises what it raises, and StorageError."""
         return await self._reader.query(operation)
+
+    async def answers(self) -> None:
+        """Return once the writer's thread has had its turn, whether or not it could write."""
+        with suppress(ButtermilkError):
+            await self._writer.call(lambda _: None)
 
     def write(self, operation: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """Have the writer do this, in a commit that the answer waits for. It is done even if nobody waits."""
@@ -90,6 +106,7 @@ class Ledger:
         )
         await self.finish_stops(cancelled=True)
         await self._writer.call(outbox.begin_again)
+        await self._writer.call(lambda db: db.set_progress_handler(None, 0))
         return recovered
 
     # Batches
@@ -320,13 +337,15 @@ def report_failure(settled: asyncio.Future[Settled]) -> None:
         logger.error("cannot give jobs back, they stay taken until the next start: %s", error, extra=told)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, worked: Callable[[], None] | None = None) -> sqlite3.Connection:
     """Raises StorageError."""
     try:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         connection.row_factory = sqlite3.Row
+        if worked is not None:
+            connection.set_progress_handler(worked, INSTRUCTIONS)
         try:
             path.chmod(0o640)
             configure(connection)

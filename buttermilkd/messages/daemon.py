@@ -54,6 +54,37 @@ class StatusView(TypedDict):
     journal: JournalView | None
     """None: the daemon's log does not go to the journal."""
     reporters: list[ReporterView]
+    config_problem: str | None
+    """Why the configuration as it now stands is not in force; None: the last reload, if any, was good."""
+    needs_restart: list[str]
+    """Keys of the configuration whose new values hold only after a restart."""
+
+
+class ChangeView(TypedDict):
+    """A key of the configuration that has another value."""
+
+    key: str
+    before: str
+    after: str
+
+
+class FlowChangeView(TypedDict):
+    flow: str
+    keys: list[str]
+
+
+class ReloadedView(TypedDict):
+    """What reading the configuration again has changed."""
+
+    applied: list[ChangeView]
+    added: list[str]
+    """Names of flows."""
+    changed: list[FlowChangeView]
+    removed: list[str]
+    needs_restart: list[ChangeView]
+    """What holds only after a restart."""
+    summary: list[str]
+    """A line for people for each thing that holds from now on."""
 
 
 class FlowView(TypedDict):

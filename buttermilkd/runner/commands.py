@@ -158,7 +158,9 @@ class CommandLane:
         clock: Clock,
         scratch: Path,
         ended: Callable[[Attempt, Outcome], None],
+        left: Callable[[str], int],
     ) -> None:
+        """``left``: how many jobs of the flow still run as it was before it changed."""
         self.flow = flow
         self._spawner = spawner
         self._slots = slots
@@ -166,11 +168,13 @@ class CommandLane:
         self._clock = clock
         self._scratch = scratch
         self._ended = ended
+        self._left = left
         self._runs: dict[str, CommandRun] = {}
 
     def room(self, free: int) -> Room:
         """How many more it could begin now with this many free slots."""
-        jobs = max(0, min(self.flow.limit(self._slots.total) - len(self._runs), free))
+        limit = self.flow.limit(self._slots.total) - self._left(self.flow.name)
+        jobs = max(0, min(limit - len(self._runs), free))
         return Room(jobs, jobs)
 
     def begin(self, attempt: Attempt) -> None:

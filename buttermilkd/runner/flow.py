@@ -46,6 +46,18 @@ class FlowSettings(Protocol):
         """Of a command: jobs at once; of a callable: calls at once in one worker."""
 
     @property
+    def on_busy(self) -> str:
+        """What happens to its running jobs when a user arrives: ``auto``, ``finish``, ``suspend`` or ``requeue``."""
+
+    @property
+    def restartable(self) -> bool:
+        """A job may be ended and begun again."""
+
+    @property
+    def suspend_max(self) -> float | None:
+        """Seconds that a job stays suspended before it makes room; None: as configured for all."""
+
+    @property
     def env(self) -> Mapping[str, str]: ...
 
     @property

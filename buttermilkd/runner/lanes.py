@@ -29,7 +29,7 @@ class Lane(Protocol):
     flow: FlowSettings
 
     def room(self, free: int) -> Room:
-        """How many more it could take with this many free slots."""
+        """How many more it could take with this many free slots; none where their number is negative."""
 
     def begin(self, attempt: Attempt) -> None:
         """Take a job for which there is room."""
@@ -67,11 +67,30 @@ class Lanes:
         lane = self._current.get(name)
         if lane is not None and (lane.flow is flow or lane.flow == flow):
             return lane
-        if lane is not None:
-            lane.retire()
-            self._retired.append(lane)
+        self.retire(name)
         lane = self._current[name] = self._make(flow)
         return lane
+
+    def retire_outdated(self, flows: Mapping[str, FlowSettings]) -> None:
+        """Give no more jobs to the lanes of flows that have changed or gone."""
+        for name, lane in tuple(self._current.items()):
+            if name not in flows or lane.flow != flows[name]:
+                self.retire(name)
+
+    def retire(self, name: str) -> None:
+        """Give no more jobs to the lane of this name, if there is one. What it has begun goes on to its end."""
+        if lane := self._current.pop(name, None):
+            self._retired.append(lane)
+            lane.recall()
+            lane.retire()
+
+    def left(self, name: str) -> int:
+        """How many jobs of a flow still run as the flow was before."""
+        return sum(len(lane.attempts()) for lane in self._retired if lane.flow.name == name)
+
+    def executing(self) -> list[tuple[Job, FlowSettings]]:
+        """The jobs that any of them has, each with its flow as it was when the job began."""
+        return [(attempt.job, lane.flow) for lane in self for attempt in lane.attempts()]
 
     def __iter__(self) -> Iterator[Lane]:
         """All of them, with those of flows as they were that still have jobs."""

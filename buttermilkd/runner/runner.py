@@ -26,7 +26,8 @@ class Runner:
 
     ``scratch`` is a folder of its own, for result files; what is in it is removed. ``launcher`` is where the
     launcher comes from that starts their processes. ``listen`` makes what hears each attempt print. ``on_room`` is called when more
-    jobs can be started than before. Setting ``flows`` changes what later jobs run as.
+    jobs can be started than before. Where ``flows`` are other ones than before, so are the jobs that begin later:
+    see ``reconfigure``.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class Runner:
                 ended=self._ended,
                 changed=self._room_grew,
                 fail=self._fail,
+                left=self._lanes.left,
             )
         return CommandLane(
             flow,
@@ -170,6 +172,7 @@ class Runner:
             clock=self._clock,
             scratch=self._scratch,
             ended=self._ended,
+            left=self._lanes.left,
         )
 
     def _place(self) -> None:
@@ -185,9 +188,9 @@ class Runner:
                 if self._waiting.get(job_id) is not attempt:
                     continue
                 if name not in self.flows:
+                    # Removed since it was taken: it waits where it came from, as others of that flow do.
                     del self._waiting[job_id]
-                    reason = f"flow {name!r} is not configured on this host"
-                    self._ended(attempt, Outcome(Ending.FAILED, error=reason, cause=reason))
+                    self._ended(attempt, Outcome(Ending.GIVEN_BACK))
                     continue
                 lane = self._lanes.of(name, self.flows)
                 if rooms.get(name) is None:
@@ -202,6 +205,23 @@ class Runner:
                         rooms = {name: rooms[name]}
         except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
             self._fail(error)
+
+    def reconfigure(self, concurrency: int) -> None:
+        """Work with another number of jobs at once, and with ``flows`` as they are now.
+
+        What has begun goes on under what it began with. Workers of flows that have changed end after their last
+        call; what they have not begun is given back.
+        """
+        before = self._slots.total
+        self._slots.resize(concurrency)
+        self._lanes.retire_outdated(self.flows)
+        for name, flow in self.flows.items():
+            own = flow.concurrency or 1
+            if flow.kind == "callable" and min(own, before) != min(own, concurrency):
+                self._lanes.retire(name)  # its workers were told how many calls they may execute at once
+        if concurrency < before:
+            self.recall()
+        self._room_grew()
 
     # Ending
 
@@ -286,9 +306,9 @@ class Runner:
         """Since when each of the suspended jobs has been so, in monotonic seconds."""
         return self._lanes.suspended()
 
-    def executing(self) -> list[Job]:
-        """The jobs that execute, are suspended, or are about to begin: all but those that wait inside."""
-        return [attempt.job for attempt in self._lanes.attempts()]
+    def executing(self) -> list[tuple[Job, FlowSettings]]:
+        """The jobs that execute, are suspended, or are about to begin, each with the flow that it began under."""
+        return self._lanes.executing()
 
     def running(self) -> list[Running]:
         """The jobs that execute or are suspended now."""

@@ -18,6 +18,11 @@ class Slots:
         self.total = total
         self.free = total
 
+    def resize(self, total: int) -> None:
+        """Have another number from now on. Where more execute than that, ``free`` is negative until they have ended."""
+        self.free += total - self.total
+        self.total = total
+
     def take(self, count: int) -> None:
         """Take so many; a negative count releases."""
         self.free -= count

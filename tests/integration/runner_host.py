@@ -34,6 +34,9 @@ class Flow:
     env_files: Mapping[str, Path] = field(default_factory=dict)
     output_limit: int = 64 * 1024
     result_limit: int = 64 * 1024
+    on_busy: str = "auto"
+    restartable: bool = False
+    suspend_max: float | None = None
 
     @property
     def kind(self) -> str:

@@ -10,11 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from buttermilkd.clock import SystemClock
-from buttermilkd.config.load import load
-from buttermilkd.daemon import assembly
 from buttermilkd.messages import NDJSON, PROBLEM
 from buttermilkd.places import CONTROL_SOCKET
+from tests.integration.assembled import opened
 from tests.unmoved import UNMOVED
 
 CONFIG = f"""
@@ -33,9 +31,8 @@ async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[aiohtt
     """A client of the control socket of a daemon that runs no jobs."""
     folder = tmp_path_factory.mktemp("d")
     (folder / "b.toml").write_text(CONFIG)
-    configured = load(folder / "b.toml", {})
     async with AsyncExitStack() as stack:
-        services = await stack.enter_async_context(assembly.opened(configured, SystemClock()))
+        services = await stack.enter_async_context(opened(folder / "b.toml"))
         path = services.settings.daemon.runtime_dir / CONTROL_SOCKET
         connector = aiohttp.UnixConnector(str(path))
         yield await stack.enter_async_context(

@@ -11,14 +11,12 @@ import aiohttp
 import pytest
 
 from buttermilkd.client import AsyncClient
-from buttermilkd.clock import SystemClock
-from buttermilkd.config.load import load
 from buttermilkd.control.services import Services
-from buttermilkd.daemon import assembly
 from buttermilkd.errors import InvalidRequestError, NotFoundError
 from buttermilkd.jobs import Ending, Event, Outcome, Settlement
 from buttermilkd.messages import DeadMessage
 from buttermilkd.places import CONTROL_SOCKET
+from tests.integration.assembled import opened
 from tests.unmoved import UNMOVED
 
 CONFIG = f"""
@@ -39,8 +37,7 @@ async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
     folder = tmp_path_factory.mktemp("d")
     (folder / "b.toml").write_text(CONFIG)
     async with AsyncExitStack() as stack:
-        opened = assembly.opened(load(folder / "b.toml", {}), SystemClock())
-        services = await stack.enter_async_context(opened)
+        services = await stack.enter_async_context(opened(folder / "b.toml"))
         await AsyncClient(socket_of(services)).create("hello", ["a", "b"], batch_id="b", shuffle=False)
         taken = await services.queue.take({"hello": 2}, 2)
         fault = Outcome(Ending.REJECTED, error="exit status 65: bad", cause="exit status 65")

@@ -13,7 +13,7 @@ from buttermilkd.idle.probes.base import Probe, ProbeFailedError, Seen
 from buttermilkd.idle.probes.nginx import NginxProbe
 from buttermilkd.idle.probes.ports import PortProbe
 from buttermilkd.idle.probes.probing import Probing
-from buttermilkd.testing import HandMovedClock
+from buttermilkd.testing import HandMovedClock, settle_loop
 from tests.integration.nginx import Nginx, nginx
 from tests.integration.runner_host import until
 
@@ -171,8 +171,8 @@ class Scripted:
 
     kind = "port"
 
-    def __init__(self) -> None:
-        self.name = "ssh"
+    def __init__(self, name: str = "ssh") -> None:
+        self.name = self.target = name
         self.next: Seen | ProbeFailedError = Seen(0, 0, used=False)
         self.looks = 0
 
@@ -233,3 +233,26 @@ async def test_what_cannot_be_looked_at_is_not_known_and_told_once_in_the_log(
         probe.next = Seen(0, 0, used=False)
         await clock.advance(2)
         assert seen.reporters()[0].problem == ""
+
+
+async def test_other_probes_are_looked_at_at_once_and_those_that_stay_go_on(clock: HandMovedClock) -> None:
+    stays, goes, comes = Scripted(), Scripted("goes"), Scripted("comes")
+    stays.next = Seen(1, 1, used=True)
+    async with probing(stays, clock) as seen:
+        seen.reconfigure([stays, goes], 2.0)
+        await settle_loop()
+        assert goes.looks == 1
+        known = seen.reporters()[0]
+        told: list[None] = []
+        seen.on_change = lambda: told.append(None)
+        seen.reconfigure([Scripted(), comes], 60.0)
+        assert told == [None]
+        assert [one.app for one in seen.reporters()] == ["ssh", "comes"]
+        assert seen.reporters()[0] == known
+        await settle_loop()
+        assert comes.looks == 1
+        looks = stays.looks
+        await clock.advance(59)
+        assert (stays.looks, goes.looks) == (looks, 1)
+        await clock.advance(1)
+        assert stays.looks == looks + 1

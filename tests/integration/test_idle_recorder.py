@@ -15,7 +15,7 @@ from buttermilkd.idle.gate import Look
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.idle.trace import Seen, Start, read
 from buttermilkd.testing import HandMovedClock, settle_loop
-from tests.unit.idle_watch import RULES, Watch
+from tests.unit.idle_watch import RULES, Watch, rules
 
 
 def look(clock: HandMovedClock) -> Look:
@@ -139,3 +139,19 @@ async def test_a_write_that_is_under_way_when_the_daemon_stops_comes_first(
     go_on.set()
     await last
     assert times(tmp_path / "trace.jsonl") == [None, 0.0, 5.0]
+
+
+async def test_other_settings_begin_a_run_of_their_own_behind_what_was_seen_before(
+    recording: Callable[[], Recorder], tmp_path: Path, clock: HandMovedClock
+) -> None:
+    recorder = recording()
+    recorder.note(look(clock))
+    recorder.reconfigure(RULES)  # the same: nothing begins
+    recorder.note(look(clock))
+    recorder.reconfigure(rules(quiet_for=7.0))
+    recorder.note(look(clock))
+    await recorder.flush()
+    with (tmp_path / "trace.jsonl").open() as lines:
+        runs = list(read(lines))
+    assert [type(one) for one in runs] == [Start, Seen, Seen, Start, Seen]
+    assert [one.settings["quiet_for"] for one in runs if isinstance(one, Start)] == ["60s", "7s"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -384,3 +385,37 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(
         )
         assert [tuple(row) for row in rows] == [("r", 0)]
         assert await opened.query(lambda db: history.between(db, 0, clock.now())) == []
+
+
+async def test_a_long_migration_gives_signs_that_it_gets_on_until_recovery_is_through(
+    tmp_path: Path, clock: HandMovedClock
+) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.executescript(f"{';'.join(MIGRATIONS[:3])};PRAGMA user_version = 3;")
+        with db:
+            db.execute(
+                """WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 400000)
+                   INSERT INTO jobs (batch, record_id, variant) SELECT 1, 'r', 0 FROM n"""
+            )
+    signs: list[str] = []
+    async with AsyncExitStack() as stack:
+        ledger = await Ledger.open(
+            tmp_path, clock, stack, worked=lambda: signs.append(threading.current_thread().name)
+        )
+        assert signs
+        assert threading.main_thread().name not in signs
+        await ledger.recover(10)
+        seen = len(signs)
+        await ledger.query(lambda db: db.execute("SELECT count(*) FROM jobs a, jobs b LIMIT 0").fetchall())
+        await ledger.write(lambda db: db.execute("UPDATE jobs SET variant = 1").rowcount)
+        assert len(signs) == seen
+
+
+async def test_the_writer_answers_whether_or_not_it_can_write(tmp_path: Path, ledger: Ledger) -> None:
+    await ledger.answers()
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as foreign:
+        await ledger.write(lambda db: db.execute("PRAGMA busy_timeout = 1").fetchall())
+        foreign.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked"):
+            await ledger.write(lambda _: None)
+        await ledger.answers()

@@ -314,5 +314,6 @@ async def test_a_changed_flow_counts_for_later_jobs(study: Path) -> None:
     async with hosting(study, calling("study:echo", study)) as host:
         before = json.loads((await host.run()).result or "")["pid"]
         host.runner.flows = {"flow": calling("study:act", study)}
+        host.runner.reconfigure(concurrency=2)
         assert (await host.run("fine")).result == '"fine"'
         await until_dead(before)

@@ -211,10 +211,10 @@ async def test_no_more_execute_than_allowed(tmp_path: Path) -> None:
         assert len(host.runner.running()) == 2
 
 
-async def test_a_job_of_an_unknown_flow_fails(tmp_path: Path) -> None:
+async def test_a_job_of_an_unknown_flow_is_given_back(tmp_path: Path) -> None:
     async with hosting(tmp_path, Flow(command=("true",))) as host:
         outcome = await host.run(flow="gone")
-    assert outcome.error == "flow 'gone' is not configured on this host"
+    assert outcome.ending is Ending.GIVEN_BACK
 
 
 async def test_a_flow_without_room_does_not_hold_up_another(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import tomli
 from pydantic import BaseModel
 
+from buttermilkd.config.changes import fixed
 from buttermilkd.config.load import load
 from buttermilkd.config.settings import FlowSettings, Settings
 
@@ -132,3 +133,16 @@ def test_each_key_is_explained_in_the_lines_above_it(name: str) -> None:
         and match[1].split(" = ")[0] not in follows_on
     ]
     assert unexplained == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_keys_that_need_a_restart_are_marked_and_no_others(name: str) -> None:
+    marked, table = set(), ""
+    lines = (CONF / name).read_text().splitlines()
+    for before, line in pairwise(lines):
+        if match := re.match(r"^(?:# )?\[([a-z.]+)\]$", line):
+            table = f"{match[1]}."
+        if before.endswith("(restart)") and (match := re.match(r"^(?:# )?([a-z_]+) = ", line)):
+            marked.add(f"{table}{match[1]}")
+    queue = "pubsub" if name == "pubsub.toml" else "local"
+    assert marked == {".".join(path) for path in fixed(queue)}

@@ -66,7 +66,7 @@ class Scene:
 
     def rules(self, **settings: str) -> None:
         """From here on by these settings, as a file would hold them."""
-        self.gate._settings = IdleSettings(**settings)
+        self.gate.reconfigure(IdleSettings(**settings), concurrency=3)
 
     @property
     def states(self) -> list[str]:
@@ -384,3 +384,43 @@ def test_a_report_right_after_such_a_time_does_not_open_it() -> None:
     clock._pass(1)
     gate._look()
     assert gate.is_open
+
+
+async def test_other_settings_decide_at_once_on_what_was_seen(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    assert scene.gate.is_open
+    scene.rules(without_reporters="busy")
+    assert not scene.gate.is_open
+    scene.rules()
+    await scene.clock.advance(1)
+    assert scene.gate.is_open
+
+
+async def test_a_wait_that_has_become_shorter_is_over_when_it_says(scene: Scene) -> None:
+    await scene.clock.advance(2)
+    scene.activity.tell()
+    await scene.clock.advance(1)
+    assert not scene.gate.is_open
+    scene.rules(quiet_for="3s")
+    await scene.clock.advance(6)
+    assert scene.gate.is_open
+
+
+async def test_a_number_of_jobs_that_has_shrunk_ends_the_slow_return(scene: Scene) -> None:
+    scene.rules(quiet_for="1s")
+    scene.activity.tell(requests=1)
+    scene.activity.tell()
+    await scene.clock.advance(4)
+    scene.gate.reconfigure(IdleSettings(quiet_for="1s"), concurrency=1)
+    assert scene.gate.allowance() in (None, 0)
+    await scene.clock.advance(5)
+    assert scene.gate.allowance() is None
+
+
+async def test_it_says_when_it_has_looked_by_itself_and_not_when_it_was_told_something(scene: Scene) -> None:
+    await scene.clock.advance(10)
+    ticked_at = scene.gate.ticked_at
+    assert scene.clock.monotonic() - ticked_at <= 1
+    scene.clock._monotonic += 0.5
+    scene.activity.tell()
+    assert scene.gate.ticked_at == ticked_at

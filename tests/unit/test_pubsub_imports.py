@@ -15,12 +15,15 @@ print(json.dumps(sorted(sys.modules)))
 DAEMON = """
 import asyncio, os, signal
 from pathlib import Path
+from buttermilkd.clock import SystemClock
 from buttermilkd.config.load import load
-from buttermilkd.daemon import service
+from buttermilkd.daemon import assembly, service
+from buttermilkd.host.notifier import Notifier
 
 async def main():
     settings = load(None, os.environ)
-    running = asyncio.ensure_future(service.run(settings))
+    given = assembly.Given(read=lambda queue: settings, notifier=Notifier(SystemClock()))
+    running = asyncio.ensure_future(service.run(settings, given))
     while not (settings.daemon.runtime_dir / "control.sock").exists() and not running.done():
         await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)

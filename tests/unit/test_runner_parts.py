@@ -189,6 +189,9 @@ class Checked:
     grace: float = 1
     output_limit: int = 1
     result_limit: int = 1
+    on_busy: str = "auto"
+    restartable: bool = False
+    suspend_max: float | None = None
 
     @property
     def kind(self) -> str:

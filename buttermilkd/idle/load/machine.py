@@ -154,6 +154,10 @@ class Machine:
             for file, line in self._of_others
         ]
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Have the kernel watch for other thresholds, from the next look on."""
+        self._settings = settings
+
     def close(self) -> None:
         """Give back what the kernel lent."""
         if self._triggers is not None:

@@ -1,5 +1,6 @@
 """What a probe tells, whatever it looks at."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,10 @@ class Probe(Protocol):
     """For people."""
     kind: str
     """What is counted: ``nginx`` or ``port``."""
+
+    @property
+    def target(self) -> Hashable:
+        """What it looks at: two with equal targets see the same."""
 
     async def look(self) -> Seen:
         """Look once.

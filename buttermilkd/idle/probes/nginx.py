@@ -26,6 +26,7 @@ class NginxProbe:
     def __init__(self, url: str) -> None:
         """``url`` is where ``stub_status`` answers, such as ``http://127.0.0.1:8080/nginx_status``."""
         self.name = "nginx"
+        self.target = url
         self._url = url
         self._counted: int | None = None
         """Requests so far in nginx's count, with what was asked; None before the first look."""

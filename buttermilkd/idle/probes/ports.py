@@ -17,6 +17,7 @@ class PortProbe:
 
     def __init__(self, name: str, ports: Collection[int], tables: Iterable[Path] = _TABLES) -> None:
         self.name = name
+        self.target = (name, *ports)
         self._suffixes = tuple(f":{port:04X}" for port in ports)
         self._tables = tuple(tables)
         self._known: frozenset[str] = frozenset()

@@ -31,7 +31,9 @@ class CallableLane:
         ended: Callable[[Attempt, Outcome], None],
         changed: Callable[[], None],
         fail: Callable[[Exception], None],
+        left: Callable[[str], int],
     ) -> None:
+        """``left``: how many jobs of the flow still run as it was before it changed."""
         self.flow = flow
         self._spawner = spawner
         self._slots = slots
@@ -40,6 +42,7 @@ class CallableLane:
         self._ended = ended
         self._changed = changed
         self._fail = fail
+        self._left = left
         self._workers: list[WarmWorker] = []
         self._unused: dict[WarmWorker, Timer] = {}
         self._retired = False
@@ -51,7 +54,8 @@ class CallableLane:
     def _places(self, free: int) -> int:
         """How many more may execute now, workers apart."""
         executing = sum(worker.handed.executing for worker in self._workers)
-        return max(0, min(free, self.flow.limit(self._slots.total) - executing))
+        limit = self.flow.limit(self._slots.total) - self._left(self.flow.name)
+        return max(0, min(free, limit - executing))
 
     def _startable(self) -> int:
         """How many more workers may be started now."""
@@ -59,6 +63,8 @@ class CallableLane:
 
     def room(self, free: int) -> Room:
         """How many more it could take now, to execute or to have queued in a worker."""
+        if free < 0:  # more execute than may: what is queued behind them would execute as well
+            return Room(0, 0)
         places = most = self._places(free)
         jobs = 0
         for worker in self._workers:
