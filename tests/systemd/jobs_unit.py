@@ -26,6 +26,7 @@ SANDBOX = (
     "RestrictSUIDSGID=yes",
     "SystemCallFilter=@system-service",
     "SystemCallFilter=~@privileged",
+    "SystemCallErrorNumber=EPERM",
 )
 """What a daemon can do without, beside jobs in a unit of their own."""
 _INSTALLED = "/run/systemd/system"
