@@ -136,20 +136,20 @@ def is_inside(path: str, outer: str) -> bool:
     return outer in ("/", path) or path.startswith(f"{outer}/")
 
 
-def given_group(hierarchy: Hierarchy | None, taker: str) -> Group | str:
+def given_group(hierarchy: Hierarchy | None, taker: str, *, told: bool = False) -> Group | str:
     """The group that systemd has given to this process with ``Delegate=yes``, or why there is none.
 
-    Only a marked one counts: root may write every group, and most belong to somebody else. ``taker`` says in the
-    reason who would have been given it.
+    Only a marked one counts: root may write every group, and most belong to somebody else. A user's own systemd marks
+    none; its unit tells of it instead (``told``). ``taker`` says in the reason who would have been given it.
     """
     here = membership("self")
     if hierarchy is None or here is None or here.group is None:
         return "control groups of version 2 are not to be seen here"
     group = hierarchy.group(here.group)
-    for candidate in (group, Group(group.folder.parent)):
-        if _is_given_away(candidate):
-            break
-    else:
+    candidate = next((one for one in (group, Group(group.folder.parent)) if _is_given_away(one)), None)
+    if candidate is None and told:
+        candidate = group
+    if candidate is None:
         return f"the control group {here.group} is not delegated to {taker} (Delegate=yes in its unit)"
     if not os.access(candidate.folder / "cgroup.procs", os.W_OK):
         return f"the control group {hierarchy.path(candidate)} may not be written"

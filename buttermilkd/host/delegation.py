@@ -15,6 +15,8 @@ from buttermilkd.cgroups import Group, Hierarchy, given_group, share_controllers
 
 logger = logging.getLogger(__name__)
 
+TOLD = "BUTTERMILKD_DELEGATED"
+"""The variable by which a user's unit says that its group is delegated: its systemd marks none (252)."""
 DAEMON = "daemon"
 JOBS = "jobs"
 
@@ -33,7 +35,7 @@ def delegated(hierarchy: Hierarchy | None) -> Iterator[Delegation]:
 
     The daemon moves itself into a group beside it, since a group whose share is divided holds no processes.
     """
-    found = given_group(hierarchy, "this daemon")
+    found = given_group(hierarchy, "this daemon", told=os.environ.get(TOLD) == "yes")
     if not isinstance(found, Group):
         yield Delegation(problem=found)
         return

@@ -28,6 +28,8 @@ _CALLERS_ENVIRONMENT = _ENVIRONMENT | {
 _SIGNALS = {
     "SIGTERM, SIGINT": "Stop: nothing new begins, running jobs have daemon.drain_timeout to end, and are given back "
     "then. A second one gives them back at once.",
+    "SIGHUP": "Read the configuration again, as buttermilkctl reload does: what is wrong is in the log, and nothing "
+    "changes then.",
 }
 _DAEMONS_EXITS = {
     "0": "It was asked to stop, and has.",

@@ -261,6 +261,7 @@ def test_a_person_without_root_has_a_daemon_of_their_own(fresh: Computer) -> Non
     fresh.run("systemctl", "--user", "start", "buttermilkd", user="ada", **session)
     until(lambda: "pid" in json.loads(ctl("status", "--json")), "an answer of the daemon")
     ctl("create", "count", "-r", "one", "--id", "first", "--wait")
+    assert json.loads(ctl("idle", "--json"))["suspending"] == {"method": "freezer", "why": None}
     found = checks(fresh, f"{bin_}/buttermilkctl", "ada", **session)
     assert [
         name for name in ("buttermilkd.service", "buttermilkd.socket", "state") if not found[name]["ok"]
