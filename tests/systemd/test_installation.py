@@ -68,7 +68,8 @@ def test_from_a_checkout_to_a_service_that_people_use_and_back_to_what_is_theirs
 def start(fresh: Computer) -> None:
     """Have it configured and started, as an administrator would."""
     fresh.write(CONFIG, SETTINGS)
-    fresh.run("systemctl", "start", "buttermilkd")
+    started = fresh.script("systemctl", "start", "buttermilkd")
+    assert started.returncode == 0, fresh.system.log("buttermilkd*")
     until(lambda: fresh.script("buttermilkctl", "status").returncode == 0, "an answer of the daemon")
 
 
@@ -103,6 +104,8 @@ def assert_a_bad_configuration_fails_once_and_the_doctor_knows_the_mend(fresh: C
     assert "concurency" in found["configuration"]["detail"]
     assert found["buttermilkd.service"]["detail"].startswith("failed: its configuration")
     assert "buttermilkd --check-config" in found["buttermilkd.service"]["mend"]
+    assert found["daemon"]["detail"] == "does not run, and was not asked, since that would start it"
+    assert active(fresh) == "failed"
 
 
 def assert_a_person_of_the_group_can_use_it(fresh: Computer, user: str) -> None:

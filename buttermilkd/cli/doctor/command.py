@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from buttermilkd.cli.doctor import access, configuration, daemon, ledger, programs, units
-from buttermilkd.cli.doctor.findings import Finding, bad
+from buttermilkd.cli.doctor.findings import Finding, bad, good
 from buttermilkd.cli.output import print_json
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.config.locate import configured_admin_groups, configured_queue
@@ -62,6 +62,9 @@ def _examine(session: Session) -> Iterator[Finding]:
         yield ledger.examine(config, installation)
         if checked.ok and configured_queue(config, os.environ) == "pubsub":
             yield from configuration.pubsub(config)
+    if units.is_asleep(installation):
+        yield good("daemon", "does not run, and was not asked, since that would start it")
+        return
     try:
         yield from daemon.examine(client)
     except ButtermilkError as error:

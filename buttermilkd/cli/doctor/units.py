@@ -75,6 +75,18 @@ def examine(installation: Installation) -> Iterator[Finding]:
         yield socket_of(installation, units.get(_SOCKET, {}))
 
 
+def is_asleep(installation: Installation) -> bool:
+    """Whether a call would start the daemon: to look at it must not do that."""
+    if installation.target is None or not BOOTED.is_dir():
+        return False
+    try:
+        units = _shown(installation.target, _SERVICE, _SOCKET)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    states = [units.get(name, {}).get("ActiveState") for name in (_SERVICE, _SOCKET)]
+    return states[0] in {"inactive", "failed"} and states[1] == "active"
+
+
 def service(installation: Installation, unit: Unit, socket: Unit) -> Finding:
     """What the state of the daemon's unit means, beside that of its socket."""
     subject = _SERVICE
