@@ -286,10 +286,11 @@ async def test_garbage_is_a_dead_letter_and_nothing_loops(fleet: Fleet) -> None:
     one = await fleet.join("one")
     await MemoryBroker(fleet.cloud).publish("jobs", [Outgoing(b"\xff\x00{", {"who": "knows"})])
     await fleet.says({"type": "job_request", "record_id": "without a flow"})
+    await fleet.says({"type": "mystery", "flow": "f", "record_id": "r", "batch_id": "b"})
     await fleet.says({"type": "job_status", "batch_id": "b", "record_id": "r", "status": "running"})
     assert await take(one, 9) == []
     assert not fleet.cloud.subscriptions["jobs-sub"]
-    assert len(await fleet.letters(one)) == 2
+    assert len(await fleet.letters(one)) == 3
 
 
 async def test_a_flow_that_no_host_here_knows_goes_back_for_those_that_do_and_dies_after_ten_minutes(

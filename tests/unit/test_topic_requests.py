@@ -223,6 +223,19 @@ def test_messages_of_other_types_ask_for_no_job() -> None:
         parse(status)
     with pytest.raises(NotAJobError, match="batch_status"):
         parse({"flow": "f"}, type="batch_status")
+    with pytest.raises(NotAJobError, match="host_status"):
+        parse({"type": "HOST_STATUS"})
+
+
+@pytest.mark.parametrize("written", ["JOB_REQUEST", "Job_Request"])
+def test_a_type_is_known_in_any_case(written: str) -> None:
+    assert parse({"type": written, "flow": "f", "record_id": "r"}).flow == "f"
+    assert parse({"flow": "f", "record_id": "r"}, type=written).flow == "f"
+
+
+def test_a_message_of_a_type_that_nobody_knows_is_unreadable_so_that_it_does_not_vanish() -> None:
+    why = why_unreadable({"type": "mystery", "flow": "f", "record_id": "r"})
+    assert why == "field 'type' must be job_request on the jobs topic, and is 'mystery'"
 
 
 @pytest.mark.parametrize(
