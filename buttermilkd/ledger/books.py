@@ -120,38 +120,47 @@ class Books:
         return book
 
     def job(
-        self, book: Book, number: int, record_id: str, parameters: Mapping[str, Any] | None
+        self, book: Book, number: int, record_id: str, parameters: Mapping[str, Any] | None, flow: str | None
     ) -> sqlite3.Row | None:
         """The job; made where it was not heard of before.
 
-        None where the batch has no such job, or another record under that number: two batches have one id then, or
-        two of the original's jobs one hash.
+        None where the batch has no such job, or one with another record, flow or parameters under that number: two
+        batches have one id then, or two of the original's jobs one hash.
         """
         if number > (book.row["span"] if book.is_open_ended else book.row["total"]):
             return None
         job = book.job_row(number)
         row: sqlite3.Row | None = self._connection.execute(_JOB, (job,)).fetchone()
+        if _is_other_work(book, row, number, parameters, flow):
+            return None
         if row is not None and (row["record_id"] or not record_id):
             return row if not record_id or row["record_id"] == record_id else None
         if row is None:
-            self.add(book, number, record_id, parameters)
+            self.add(book, number, record_id, parameters, flow)
         else:
             self._connection.execute("UPDATE jobs SET record_id = ? WHERE id = ?", (record_id, job))
         written: sqlite3.Row = self._connection.execute(_JOB, (job,)).fetchone()
         return written
 
-    def add(self, book: Book, number: int, record_id: str, parameters: Mapping[str, Any] | None) -> None:
+    def add(
+        self,
+        book: Book,
+        number: int,
+        record_id: str,
+        parameters: Mapping[str, Any] | None,
+        flow: str | None,
+    ) -> None:
         """Write down a job that was not heard of before: it waits, unless its batch was cancelled."""
         book.touched = True
         # Jobs of a batch with a known number were counted, and are cancelled, with all others of it.
         cancelled_at = book.row["cancelled_at"] if book.is_open_ended else None
         status = Status.PENDING if cancelled_at is None else Status.CANCELLED
         self._connection.execute(
-            """INSERT OR IGNORE INTO jobs (id, batch, record_id, variant, status, ended_at)
-               VALUES (?, ?, ?, ?, ?, ?)""",
+            """INSERT OR IGNORE INTO jobs (id, batch, record_id, variant, status, ended_at, own_flow)
+               VALUES (?, ?, ?, ?, ?, ?, ?)""",
             (
                 *(book.job_row(number), book.key, record_id, book.variant(number, parameters)),
-                *(status, cancelled_at),
+                *(status, cancelled_at, None if flow == book.row["flow"] else flow),
             ),
         )
         if book.is_open_ended:
@@ -208,3 +217,17 @@ class Books:
             events.record(
                 self._connection, self._now, events.BATCH_REOPENED, "there are jobs again", batch_id
             )
+
+
+def _is_other_work(
+    book: Book, row: sqlite3.Row | None, number: int, parameters: Mapping[str, Any] | None, flow: str | None
+) -> bool:
+    """Whether this flow and these parameters are not those of the job that is known under the number."""
+    known = (row is not None and row["own_flow"]) or book.row["flow"]
+    if book.is_open_ended:
+        # Its jobs may be of several flows, and which parameters belong to which number is not told yet.
+        return row is not None and bool(flow and known) and flow != known
+    if flow is not None and flow != known:
+        return True
+    variants = book.variants
+    return parameters is not None and bool(variants) and parameters != variants[(number - 1) % len(variants)]

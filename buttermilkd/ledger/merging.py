@@ -57,7 +57,7 @@ def _merge_job(
     if parts is None:
         return  # one of the original's own, whose jobs nobody here can know
     book = books.batch(update.batch_id, update.flow or "", original_id=update.original_batch_id)
-    row = books.job(book, parts[1], update.record_id, update.parameters)
+    row = books.job(book, parts[1], update.record_id, update.parameters, update.flow)
     if row is None:
         told = about(update.job_id, host=update.host)
         logger.warning("%s tells of %s, which is another job here", update.host, update.job_id, extra=told)

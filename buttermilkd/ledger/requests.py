@@ -33,7 +33,7 @@ def claim(
             priority=request.priority,
             concurrency=request.concurrency,
         )
-        row = books.job(book, request.number, request.record_id, request.parameters)
+        row = books.job(book, request.number, request.record_id, request.parameters, request.flow)
         if row is None:
             claimed.clashing.append(arrival)
             continue

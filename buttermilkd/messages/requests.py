@@ -118,7 +118,9 @@ class JobRequest:
         if kind in _TELLING:
             raise NotAJobError(f"the message is of type {kind!r}, and asks for no job")
         if kind != JOB_REQUEST:
-            raise UnreadableError(f"field 'type' must be {JOB_REQUEST} on the jobs topic, and is {kind[:40]!r}")
+            raise UnreadableError(
+                f"field 'type' must be {JOB_REQUEST} on the jobs topic, and is {kind[:40]!r}"
+            )
         if _is_ours(document):
             return cls._of_ours(document, published_at)
         return cls._of_the_originals(document, message_id, published_at)

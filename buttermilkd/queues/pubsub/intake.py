@@ -166,7 +166,8 @@ class Intake:
                 one.ack_id, one.message_id, request.encode(), request.attributes(), one.published_at
             )
             reason = (
-                f"{request.job_id} is another job here: two batches have one id, or two records one number"
+                f"{request.job_id} is another job here: two different batches have this id; cancel it, and create them "
+                "again under other ids"
             )
             await self._bury(message, reason)
 
