@@ -54,6 +54,8 @@ def _obstacle(batch: BatchView, now: Situation) -> str | None:
     flow = batch["flow"]
     if batch["queue"] != now.queue:
         return f'its jobs wait in the other queue: this daemon works with queue = "{now.queue}" now'
+    if (rival := batch.get("rival")) is not None:
+        return f"its id is also that of another batch, created on {rival}: cancel it, and create both again under other ids"
     if now.trouble is not None:
         return now.trouble
     if EVERYTHING in now.holds:

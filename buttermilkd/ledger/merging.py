@@ -15,6 +15,7 @@ from buttermilkd.ledger import events
 from buttermilkd.ledger.books import Book, Books
 from buttermilkd.ledger.claims import close_finished, stop_if_asked
 from buttermilkd.ledger.judging import precedence
+from buttermilkd.ledger.rivals import has_records, is_alike, note_rival
 from buttermilkd.ledger.teller import Teller
 from buttermilkd.messages import BatchCreated, BatchEvent, BatchRecords, HostAsks, JobUpdate
 from buttermilkd.sharing import Merged, Update
@@ -124,8 +125,10 @@ def _merge_batch(
         known = books.find(event.batch_id)
         if known is None or known.is_open_ended:
             merged.postponed.append(event)
-        elif known.row["origin"] is not None:
+        elif known.row["origin"] == event.host:
             _add_records(connection, known, event)
+        elif not has_records(connection, known, event):
+            note_rival(connection, known, event.host, now)
     elif event.event == "cancelled":
         _cancel(connection, books.batch(event.batch_id, ""), event, merged, now)
     elif event.event in _PLAIN:
@@ -145,12 +148,10 @@ def _create(
     connection: sqlite3.Connection, books: Books, event: BatchCreated, merged: Merged, now: float
 ) -> None:
     book = books.batch(event.batch_id, event.spec.flow, created_at=event.created_at)
-    if book.row["origin"] is None:
-        told = about(event.batch_id, host=event.host)
-        logger.error(
-            "%s has created a batch of the same id as one here: %s", event.host, event.batch_id, extra=told
-        )
-    elif book.is_open_ended:
+    if not book.is_open_ended:
+        if book.row["origin"] != event.host and not is_alike(book, event):
+            note_rival(connection, book, event.host, now)
+    else:
         _fill_in(connection, book, event)
         events.record(connection, now, "batch.created", f"created on {event.host}", event.batch_id)
         if book.row["cancelled_at"] is not None:
@@ -197,12 +198,13 @@ def _add_records(connection: sqlite3.Connection, book: Book, event: BatchRecords
     """Jobs that nobody has begun: so that they can be listed."""
     width = max(1, len(book.variants))
     first = book.job_row(1 + event.first * width)
+    known = event.records[: max(0, book.row["records"] - event.first)]
     connection.executemany(
         """INSERT INTO jobs (id, batch, record_id, variant) VALUES (?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET record_id = excluded.record_id WHERE jobs.record_id = ''""",
         [
             (first + n * width + variant, book.key, record, variant)
-            for n, record in enumerate(event.records)
+            for n, record in enumerate(known)
             for variant in range(width)
         ],
     )

@@ -45,6 +45,7 @@ def batch_view(row: sqlite3.Row, now: float) -> BatchView:
         flow_version=row["flow_version"],
         owner_uid=row["owner_uid"],
         queue=row["queue"],
+        rival=row["rival"],
         parameters=_parameters(json.loads(row["variants"])),
     )
 

@@ -1,10 +1,11 @@
 """Different batches under one id, which hosts have made before either heard of the other. Pub/Sub is in memory."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from tests.integration.fleet import Fleet, take
+from tests.integration.fleet import Fleet, cancel, take
 
 
 def ours(**fields: Any) -> dict[str, object]:
@@ -49,3 +50,57 @@ async def test_what_is_the_same_job_is_no_clash_whichever_way_its_parameters_are
     await fleet.says(ours(parameters={"o": "\u00e9", "n": [True, None], "m": 1}))
     assert len(await take(one, 9)) == 1
     assert not await fleet.letters(one)
+
+
+async def clash(fleet: Fleet) -> None:
+    """Two hosts create different batches under one id at the same moment; a third hears of both."""
+    for name in ("one", "two", "three"):
+        await fleet.join(name, "f")
+    one, two, _ = fleet.hosts
+    await asyncio.gather(one.add("b", "f", ["x", "y"]), two.add("b", "f", ["p", "q", "r"]))
+    await fleet.told()
+
+
+async def test_each_host_keeps_to_the_batch_that_it_knows_and_adds_no_jobs_of_the_other(fleet: Fleet) -> None:
+    await clash(fleet)
+    for host in fleet.hosts:
+        view, jobs = await fleet.batch(host), await fleet.jobs(host)
+        assert [job["record_id"] for job in jobs] in (["x", "y"], ["p", "q", "r"])
+        assert view["total"] == view["pending"] == len(jobs)
+
+
+async def test_a_clashing_batch_that_is_cancelled_has_as_many_cancelled_jobs_as_it_has_jobs(
+    fleet: Fleet,
+) -> None:
+    await clash(fleet)
+    await cancel(fleet.hosts[0])
+    await fleet.told()
+    view = await fleet.batch(fleet.hosts[0])
+    assert (view["total"], view["pending"], view["cancelled"], view["status"]) == (2, 0, 2, "cancelled")
+
+
+async def test_every_host_that_hears_of_a_clash_says_between_whom_it_is_and_what_to_do(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    await clash(fleet)
+    rivals = [(await fleet.batch(host))["rival"] for host in fleet.hosts]
+    assert rivals[:2] == ["two", "one"]
+    assert rivals[2] in ("one", "two")
+    mend = "have created different batches under this id; cancel it, and create both again under other ids"
+    for pair in ("this host and two", "this host and one"):
+        assert f"batch b: {pair} {mend}" in caplog.text
+    assert any(f"batch b: {pair} {mend}" in caplog.text for pair in ("one and two", "two and one"))
+
+
+async def test_batches_of_one_id_that_differ_in_nothing_but_their_records_clash_as_well(fleet: Fleet) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    await asyncio.gather(one.add("b", "f", ["x", "y"]), two.add("b", "f", ["x", "z"]))
+    await fleet.told()
+    assert [(await fleet.batch(host))["rival"] for host in fleet.hosts] == ["two", "one"]
+
+
+async def test_the_same_batch_created_twice_is_no_clash(fleet: Fleet) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    await asyncio.gather(one.add("b", "f", ["x", "y"]), two.add("b", "f", ["x", "y"]))
+    await fleet.told()
+    assert [(await fleet.batch(host))["rival"] for host in fleet.hosts] == [None, None]

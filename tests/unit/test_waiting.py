@@ -57,6 +57,13 @@ def test_the_first_thing_in_the_way_is_named(change: dict[str, Any], sentence: s
     assert waiting_for(batch(), replace(READY, **change)) == sentence
 
 
+def test_a_batch_whose_id_is_also_anothers_says_so_and_how_to_mend_it() -> None:
+    clashing = cast(BatchView, {**batch(), "rival": "lab-2"})
+    assert waiting_for(clashing, replace(READY, idle=False)) == (
+        "its id is also that of another batch, created on lab-2: cancel it, and create both again under other ids"
+    )
+
+
 def test_what_runs_or_has_nothing_left_waits_for_nothing() -> None:
     busy = replace(READY, idle=False, why="1 request in flight")
     assert waiting_for(batch(running=1), busy) is None
