@@ -69,6 +69,24 @@ async def test_each_host_keeps_to_the_batch_that_it_knows_and_adds_no_jobs_of_th
         assert view["total"] == view["pending"] == len(jobs)
 
 
+async def test_records_that_another_host_tells_of_are_none_of_a_batch_that_it_has_not_created(
+    fleet: Fleet,
+) -> None:
+    one, three = await fleet.join("one"), await fleet.join("three")
+    await one.add("b", "f", ["x", "y"])
+    await fleet.told()
+    theirs: dict[str, object] = {"type": "batch_status", "event": "records", "batch_id": "b", "host": "two"}
+    more: dict[str, object] = {"at": "2026-01-01", "sequence": 0, "first": 0, "records": ["x", "y", "z"]}
+    await fleet.says(theirs | more, topic="status")
+    await one.add("c", "f", ["p"])
+    await fleet.told()
+    for host in (one, three):
+        assert [job["record_id"] for job in await fleet.jobs(host)] == ["x", "y"]
+        assert [job["record_id"] for job in await fleet.jobs(host, "c")] == ["p"]
+    await cancel(three)
+    assert (await fleet.batch(three))["cancelled"] == 2
+
+
 async def test_a_clashing_batch_that_is_cancelled_has_as_many_cancelled_jobs_as_it_has_jobs(
     fleet: Fleet,
 ) -> None:
