@@ -89,7 +89,8 @@ def _record(
         """UPDATE jobs SET status = :status, attempt = :attempt, generation = :generation, sequence = :sequence,
                            deferrals = :deferrals, disturbances = :disturbances, interruptions = :interruptions,
                            due = :due, host = :host, started_at = :started_at, ended_at = :ended_at,
-                           error = :error, cause = :cause, heard_at = :now, own_flow = :flow WHERE id = :id""",
+                           error = :error, cause = :cause, heard_at = :now, own_flow = :flow,
+                           dropped_at = iif(generation < :generation, NULL, dropped_at) WHERE id = :id""",
         {
             "id": job,
             "status": update.status,

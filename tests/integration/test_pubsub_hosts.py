@@ -11,6 +11,7 @@ from buttermilkd.config.settings import FlowSettings
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.jobs import Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.ledger import queries
+from buttermilkd.ledger.dead import DeadPage
 from buttermilkd.ledger.queries import BatchFilter
 from buttermilkd.messages import CreateBatch
 from buttermilkd.queues.pubsub.api import Outgoing
@@ -181,6 +182,40 @@ async def test_a_requeued_job_runs_again_wherever_it_was_requeued(fleet: Fleet) 
     await fleet.told()
     for host in fleet.hosts:
         assert (await fleet.batch(host))["status"] == "completed"
+
+
+async def test_a_letter_that_was_dropped_is_one_again_when_the_job_was_requeued_and_has_failed_anew(
+    fleet: Fleet,
+) -> None:
+    one, two, three = await fleet.join("one"), await fleet.join("two"), await fleet.join("three")
+    await one.add("b", "f", ["x"])
+    (taken,) = await take(one)
+    await end(one, taken, FAULT, Event.FAIL)
+    await fleet.told()
+    assert await two.ledger.drop(["b.1"]) == await three.ledger.drop(["b.1"]) == ["b.1"]
+    await one.shared.tell_again()
+    await fleet.told()
+    assert await fleet.letters(two) == []  # what is told again is nothing new
+    await one.ledger.requeue_job("b.1", [Status.FAILED])
+    (taken,) = await take(two)
+    await end(two, taken, FAULT, Event.FAIL)
+    await fleet.told()
+    for host in fleet.hosts:
+        assert await fleet.letters(host) == ["exit status 1"]
+
+
+async def test_a_job_of_buttermilks_own_that_failed_is_a_letter_of_its_flow_and_can_be_dropped(
+    fleet: Fleet,
+) -> None:
+    one = await fleet.join("one", "f", "g")
+    for flow in ("f", "g"):
+        await fleet.says({"type": "job_request", "flow": flow, "record_id": "r", "batch_id": "b"})
+        (taken,) = await take(one, 1, flow)
+        await end(one, taken, FAULT, Event.FAIL)
+    (letter,) = (await one.ledger.dead(DeadPage(limit=10, flow="g")))["dead"]
+    assert letter["flow"] == "g"
+    assert await one.ledger.drop([letter["id"]]) == [letter["id"]]
+    assert await fleet.letters(one) == ["exit status 1"]
 
 
 async def test_a_message_that_is_delivered_twice_runs_once(fleet: Fleet) -> None:
