@@ -12,8 +12,8 @@ from dataclasses import replace
 from buttermilkd.jobs import Status, split_job_id
 from buttermilkd.journal import about
 from buttermilkd.ledger import events
-from buttermilkd.ledger.books import Book, Books
-from buttermilkd.ledger.claims import close_finished, stop_if_asked
+from buttermilkd.ledger.books import Book, Books, close_ended
+from buttermilkd.ledger.claims import stop_if_asked
 from buttermilkd.ledger.judging import precedence
 from buttermilkd.ledger.rivals import has_records, is_alike, note_rival
 from buttermilkd.ledger.teller import Teller
@@ -57,7 +57,12 @@ def _merge_job(
     parts = split_job_id(update.job_id or "")
     if parts is None:
         return  # one of the original's own, whose jobs nobody here can know
-    book = books.batch(update.batch_id, update.flow or "", original_id=update.original_batch_id)
+    book = books.batch(
+        update.batch_id,
+        update.flow or "",
+        original_id=update.original_batch_id,
+        created_at=update.started_at if update.created_at is None else update.created_at,
+    )
     row = books.job(book, parts[1], update.record_id, update.parameters, update.flow)
     if row is None:
         told = about(update.job_id, host=update.host)
@@ -76,7 +81,7 @@ def _merge_job(
     own_flow = None if update.flow in (None, book.row["flow"]) else update.flow
     _record(connection, row["id"], update, own_flow, now)
     if known is not update.status:
-        books.move(book, known, update.status)
+        books.move(book, known, update.status, update.started_at)
     if update.status is Status.FAILED:
         stop_if_asked(connection, book.key)
 
@@ -153,7 +158,7 @@ def _create(
         if book.row["origin"] != event.host and not is_alike(book, event):
             note_rival(connection, book, event.host, now)
     else:
-        _fill_in(connection, book, event)
+        _fill_in(connection, book, event, now)
         events.record(connection, now, "batch.created", f"created on {event.host}", event.batch_id)
         if book.row["cancelled_at"] is not None:
             merged.cancelled.append(event.batch_id)
@@ -172,7 +177,7 @@ def _cancel(
         merged.cancelled.append(event.batch_id)
 
 
-def _fill_in(connection: sqlite3.Connection, book: Book, event: BatchCreated) -> None:
+def _fill_in(connection: sqlite3.Connection, book: Book, event: BatchCreated, now: float) -> None:
     """Nobody had told of it, but of its jobs: now it is known what it is."""
     spec = event.spec
     connection.execute(
@@ -192,7 +197,7 @@ def _fill_in(connection: sqlite3.Connection, book: Book, event: BatchCreated) ->
         "UPDATE jobs SET variant = (id - ?1) % ?2 WHERE id >= ?1 AND id < ?1 + ?3",
         (book.row["first_job"], max(1, len(spec.variants)), book.row["span"]),
     )
-    close_finished(connection, [book.key], event.at)
+    close_ended(connection, [book.key], now)
 
 
 def _add_records(connection: sqlite3.Connection, book: Book, event: BatchRecords) -> None:

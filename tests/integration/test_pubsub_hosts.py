@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.batches import Batches, Caller
+from buttermilkd.clock import iso
 from buttermilkd.config.settings import FlowSettings
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.jobs import Ending, Event, Outcome, Settlement, Status, Taken
@@ -381,6 +382,50 @@ async def test_a_host_that_joins_late_learns_of_batches_that_go_on_and_of_those_
     for batch_id in ("over", "b"):
         assert await fleet.batch(three, batch_id) == await fleet.batch(one, batch_id)
     assert len(await fleet.jobs(three)) == 2
+
+
+async def test_a_host_that_joins_late_knows_when_a_batch_was_made_and_when_its_jobs_began_and_ended(
+    fleet: Fleet,
+) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    await one.add("b", "f", ["x", "y"])
+    begun = iso(await runs_a_while(fleet, two, one))
+    await fleet.clock.advance(1000)
+    await fleet.told()
+    mine = await fleet.batch(one)
+    assert (mine["started_at"], mine["ended_at"]) == (begun, iso(fleet.clock.now() - 1000))
+    three = await fleet.join("three")
+    while len((await fleet.all_batches(three))["batches"]) < 1 or len(await fleet.jobs(three)) < 2:
+        await fleet.told()
+    assert await fleet.batch(three) == mine
+
+
+async def test_a_host_that_joins_late_knows_the_times_of_batches_of_buttermilks_own(fleet: Fleet) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    created = iso(fleet.clock.now() - 500)
+    for record in ("x", "y"):
+        await fleet.says({"flow": "f", "record_id": record, "batch_id": "b", "created_at": created})
+    begun = iso(await runs_a_while(fleet, two, one))
+    await fleet.clock.advance(1000)
+    three = await fleet.join("three")
+    while len((await fleet.all_batches(three))["batches"]) < 1 or len(await fleet.jobs(three)) < 2:
+        await fleet.told()
+    for host in fleet.hosts:
+        view = await fleet.batch(host)
+        assert (view["created_at"], view["started_at"]) == (created, begun)
+        assert view["ended_at"] == iso(fleet.clock.now() - 1000)
+
+
+async def runs_a_while(fleet: Fleet, *hosts: Host) -> float:
+    """Have each of these hosts run one job, one after the other; when the first of them began."""
+    begun = []
+    for host in hosts:
+        await fleet.clock.advance(20)
+        (taken,) = await take(host)
+        begun.append(fleet.clock.now())
+        await fleet.clock.advance(20)
+        await end(host, taken)
+    return begun[0]
 
 
 async def test_a_batch_that_no_other_host_could_be_told_of_is_refused_at_once(fleet: Fleet) -> None:
