@@ -8,7 +8,6 @@ from typing import Any
 from buttermilkd.config import placeholders
 from buttermilkd.jobs import Job
 
-
 LARGEST = 32 * os.sysconf("SC_PAGE_SIZE") - 1
 """Bytes that Linux takes in one argument, or in one variable with its name (MAX_ARG_STRLEN, without the NUL)."""
 PARAMETERS = "BUTTERMILK_PARAMETERS"
