@@ -153,6 +153,17 @@ class Running:
         return [outcome] * len(wanted)
 
 
+async def test_who_cancels_a_batch_is_told_how_many_of_its_jobs_run_on_other_hosts(fleet: Fleet) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    await one.add("b", "f", ["x", "y", "z"])
+    await take(two, 2)
+    await fleet.told()
+    batches = Batches(flows={}, check=nobody, ledger=one.ledger, dispatcher=Idle(), queue="pubsub")
+    receipt = await batches.cancel("b", now=False)
+    assert (receipt["dropped"], receipt["stopped"]) == (1, 0)
+    assert receipt["summary"].endswith(", 2 on other hosts are told to stop")
+
+
 async def test_a_job_that_runs_elsewhere_is_cancelled_alone(fleet: Fleet) -> None:
     one, two = await fleet.join("one"), await fleet.join("two")
     await one.add("b", "f", ["x"])
@@ -395,8 +406,7 @@ async def test_a_host_that_joins_late_knows_when_a_batch_was_made_and_when_its_j
     mine = await fleet.batch(one)
     assert (mine["started_at"], mine["ended_at"]) == (begun, iso(fleet.clock.now() - 1000))
     three = await fleet.join("three")
-    while len((await fleet.all_batches(three))["batches"]) < 1 or len(await fleet.jobs(three)) < 2:
-        await fleet.told()
+    await knows_the_end(fleet, three)
     assert await fleet.batch(three) == mine
 
 
@@ -408,12 +418,17 @@ async def test_a_host_that_joins_late_knows_the_times_of_batches_of_buttermilks_
     begun = iso(await runs_a_while(fleet, two, one))
     await fleet.clock.advance(1000)
     three = await fleet.join("three")
-    while len((await fleet.all_batches(three))["batches"]) < 1 or len(await fleet.jobs(three)) < 2:
-        await fleet.told()
+    await knows_the_end(fleet, three)
     for host in fleet.hosts:
         view = await fleet.batch(host)
         assert (view["created_at"], view["started_at"]) == (created, begun)
         assert view["ended_at"] == iso(fleet.clock.now() - 1000)
+
+
+async def knows_the_end(fleet: Fleet, host: Host) -> None:
+    """Return once this host knows that the batch has ended."""
+    while not (found := (await fleet.all_batches(host))["batches"]) or found[0]["ended_at"] is None:
+        await fleet.told()
 
 
 async def runs_a_while(fleet: Fleet, *hosts: Host) -> float:
