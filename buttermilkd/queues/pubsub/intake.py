@@ -147,7 +147,11 @@ class Intake:
     async def _turn_away(self, message: Message, flow: str) -> None:
         age = self._clock.now() - message.published_at
         if flow not in self._flows and age > self._unknown_flow_after:
-            await self._bury(message, f"no host knows flow {flow[:80]!r}, for {age / 60:.0f} min now")
+            reason = (
+                f"no host knows flow {flow[:80]!r}, for {age:,.0f} s now; configure it on a host, and then: "
+                "buttermilkctl dead requeue"
+            )
+            await self._bury(message, reason)
             return
         self._send_back(message.ack_id, message.message_id)
 
