@@ -186,7 +186,8 @@ _FRESH = (
 def cancel_portion(connection: sqlite3.Connection, batch: int, now: float) -> tuple[int, bool]:
     """Cancel up to ``PORTION`` waiting jobs of a stopping batch; how many, and whether any may be left."""
     row = connection.execute(
-        "SELECT next_job, first_job, span, total, origin, cancelled_at, variants FROM batches WHERE key = ?", (batch,)
+        "SELECT next_job, first_job, span, total, origin, cancelled_at, variants FROM batches WHERE key = ?",
+        (batch,),
     ).fetchone()
     why = _FAILED if row["cancelled_at"] is None else _CANCELLED
     end = row["first_job"] + row["span"]
