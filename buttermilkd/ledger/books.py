@@ -32,7 +32,9 @@ class Book:
     created_at: float | None = None
     """Where somebody knows of an earlier moment than the row."""
     began_at: float | None = None
-    """Of the first of its jobs that began, as far as this operation tells."""
+    """Of the first of its jobs that began, as far as this operation tells …"""
+    ended_at: float = 0.0
+    """… and of the last one that ended."""
     touched: bool = False
     variants_grew: bool = False
 
@@ -174,9 +176,18 @@ class Books:
             book.found += 1
             book.moves[status] += 1
 
-    def move(self, book: Book, source: Status, target: Status, began_at: float | None = None) -> None:
-        """A job of the batch has changed its status; ``began_at``: when its latest attempt began, if not now."""
+    def move(
+        self,
+        book: Book,
+        source: Status,
+        target: Status,
+        began_at: float | None = None,
+        ended_at: float | None = None,
+    ) -> None:
+        """A job of the batch has changed its status; the times are those of its latest attempt, if not now."""
         book.touched = True
+        if target.ended:
+            book.ended_at = max(book.ended_at, self._now if ended_at is None else min(ended_at, self._now))
         book.moves[source] -= 1
         book.moves[target] += 1
         if target is Status.PENDING or (target is Status.CANCELLED and began_at is None):
@@ -218,6 +229,11 @@ class Books:
                 """UPDATE batches SET started_at = max(created_at, min(coalesce(started_at, :began), :began))
                    WHERE key = :key AND (started_at IS NULL OR started_at > :began)""",
                 {"began": book.began_at, "key": book.key},
+            )
+            # One that seemed to have ended had a job of which nobody had told.
+            self._connection.execute(
+                "UPDATE batches SET ended_at = max(ended_at, ?) WHERE key = ? AND phase = 'ended'",
+                (book.ended_at, book.key),
             )
             if book.row["started_at"] is None:
                 self.began = True

@@ -81,7 +81,7 @@ def _merge_job(
     own_flow = None if update.flow in (None, book.row["flow"]) else update.flow
     _record(connection, row["id"], update, own_flow, now)
     if known is not update.status:
-        books.move(book, known, update.status, update.started_at)
+        books.move(book, known, update.status, update.started_at, update.ended_at)
     if update.status is Status.FAILED:
         stop_if_asked(connection, book.key)
 

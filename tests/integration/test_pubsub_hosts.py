@@ -426,8 +426,8 @@ async def test_a_host_that_joins_late_knows_the_times_of_batches_of_buttermilks_
 
 
 async def knows_the_end(fleet: Fleet, host: Host) -> None:
-    """Return once this host knows that the batch has ended."""
-    while not (found := (await fleet.all_batches(host))["batches"]) or found[0]["ended_at"] is None:
+    """Return once this host knows of both jobs of the batch that they have ended."""
+    while not (found := (await fleet.all_batches(host))["batches"]) or found[0]["completed"] < 2:
         await fleet.told()
 
 
