@@ -187,6 +187,10 @@ class Batches:
         finally:
             self._dispatcher.accept(batch_id)
         receipt = _receipt(batch_id, dropped, outcomes, ended)
+        row = await self._ledger.query(lambda db: queries.batch_row(db, batch_id))
+        if row["queue"] == "pubsub" and row["running"]:
+            # Those that ran here have ended. The others' hosts hear of it, and stop them.
+            receipt["summary"] += f", {row['running']:,} on other hosts are told to stop"
         told = about(batch_id, Kind.CANCEL_ASKED, peer_uid=by)
         logger.info("cancelled %s: %s", batch_id, receipt["summary"], extra=told)
         return receipt
@@ -267,7 +271,9 @@ class Batches:
             NotFoundError: there is none.
             ConflictError: it is neither failed nor cancelled.
         """
-        transition(await self._ledger.job_status(job_id), Event.REQUEUE)
+        status = await self._ledger.job_status(job_id)
+        if status not in TRANSITIONS[Event.REQUEUE][0]:
+            raise ConflictError(f"cannot retry {job_id}: it is {status}, and neither failed nor cancelled")
         requeued = await self._ledger.requeue_job(job_id, TRANSITIONS[Event.REQUEUE][0])
         logger.info("retrying %s", job_id, extra=about(job_id, Kind.RETRY_ASKED, peer_uid=by))
         return RetriedView(id=job_id, requeued=requeued)

@@ -36,8 +36,11 @@ def waiting_for(batch: BatchView, now: Situation) -> str | None:
     suspended = now.suspended.get(batch["batch_id"], 0)
     if suspended and suspended >= batch["running"]:
         return f"{count(suspended, 'job is', 'jobs are')} suspended: {now.why}"
-    if not batch["pending"] or batch["running"]:
+    if not batch["pending"]:
         return None
+    if batch["running"]:
+        # Something of it goes on: what keeps the rest of it waiting is told only where that is a fault.
+        return now.trouble if batch["queue"] == now.queue else None
     if now.draining:
         return "the daemon is stopping"
     if (obstacle := _obstacle(batch, now)) is not None:
@@ -54,6 +57,8 @@ def _obstacle(batch: BatchView, now: Situation) -> str | None:
     flow = batch["flow"]
     if batch["queue"] != now.queue:
         return f'its jobs wait in the other queue: this daemon works with queue = "{now.queue}" now'
+    if (rival := batch.get("rival")) is not None:
+        return f"its id is also that of another batch, created on {rival}: cancel it, and create both again under other ids"
     if now.trouble is not None:
         return now.trouble
     if EVERYTHING in now.holds:

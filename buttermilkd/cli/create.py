@@ -122,7 +122,7 @@ def create_batch(
         created = session.client().create(flow, records, parameters=parameters, **options)
     waits = wait and not created.dry_run
     if not session.json:
-        _print_created(session, created, follows=waits)
+        _print_created(session, created, follows=waits, direct=direct)
     elif not waits:
         print_json(asdict(created))
     return _wait(session, created, timeout) if waits else Exit.OK
@@ -171,7 +171,7 @@ def _refuse(constant: str) -> Any:
     raise ValueError(constant)
 
 
-def _print_created(session: Session, created: Created, *, follows: bool) -> None:
+def _print_created(session: Session, created: Created, *, follows: bool, direct: bool) -> None:
     verb = "would create" if created.dry_run else "created"
     size = f"{count(created.jobs, 'job')} of {created.flow}"
     if created.variants > 1:
@@ -183,7 +183,8 @@ def _print_created(session: Session, created: Created, *, follows: bool) -> None
     if created.seed is not None:
         session.advise(f"shuffled; the same order again: --seed {created.seed}")
     if not created.dry_run and not follows:
-        session.advise(f"follow it: buttermilkctl status {created.batch_id} --follow")
+        where = ", on a host whose daemon runs" if direct else ""
+        session.advise(f"follow it{where}: buttermilkctl status {created.batch_id} --follow")
 
 
 def _wait(session: Session, created: Created, timeout: float | None) -> Exit:

@@ -22,6 +22,8 @@ from buttermilkd.cli.output import (
 )
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.cli.times import between
+from buttermilkd.client import Client
+from buttermilkd.errors import NotFoundError
 from buttermilkd.messages import JobView, ResultView
 
 _COLUMNS = (
@@ -139,10 +141,25 @@ def _write_csv(found: Iterator[ResultView]) -> None:
 @click.pass_obj
 def logs(session: Session, item: str, *, follows: bool) -> None:
     """Print what a job, or each job of a batch, printed."""
-    chunks = session.client().log(item, follow=follows)
+    client = session.client()
+    chunks = client.log(item, follow=follows)
     if session.json:
         print_json({"id": item, "log": b"".join(chunks).decode(errors="replace")})
         return
+    printed = False
     for chunk in chunks:
+        printed = True
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
+    if not printed and "." in item:
+        _find(client, item)
+
+
+def _find(client: Client, job_id: str) -> None:
+    """Raises NotFoundError: the log is on another host, and so the job has not printed nothing."""
+    host = client.job(job_id)["host"]
+    if host is not None and host != client.status()["host"]:
+        raise NotFoundError(
+            f"cannot show what {job_id} printed: it ran on {host}, and its log is there",
+            hint=f"there: buttermilkctl logs {job_id}",
+        )

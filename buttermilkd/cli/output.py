@@ -58,8 +58,13 @@ def parameters_of(values: Mapping[str, Any]) -> str:
 
 def shown(value: Any) -> str:
     """A JSON value on one line, cut where it is long."""
-    text = visible(json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+    return cut(json.dumps(value, ensure_ascii=False))
+
+
+def cut(text: str) -> str:
+    """``text`` on one line, cut where it is long: a value may have millions of characters, and JSON has them all."""
+    line = visible(text[: MOST_SHOWN + 1])
+    return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}…"
 
 
 def status_of(job: JobView) -> str:
@@ -81,7 +86,7 @@ def print_table(session: Session, columns: Sequence[Column], rows: Iterable[Sequ
 
     A cell under ``STATUS`` is coloured.
     """
-    cleaned = [[visible(cell) for cell in row] for row in rows]
+    cleaned = [[cut(cell) for cell in row] for row in rows]
     if session.animated(sys.stdout):
         _print_rich(session, columns, cleaned)
     else:
@@ -123,7 +128,7 @@ def table_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table
     for row in rows:
         table.add_row(
             *(
-                Text(visible(cell), (_status_color(cell) or "") if column.title == "STATUS" else "")
+                Text(cut(cell), (_status_color(cell) or "") if column.title == "STATUS" else "")
                 for cell, column in zip(row, columns, strict=True)
             )
         )

@@ -58,7 +58,9 @@ class Session:
             self.note(click.style(text, dim=True))
 
     def fail(self, error: ButtermilkError) -> None:
-        """Print an error in two lines; the second only where there is something to do about it."""
+        """Print an error in two lines, after its problems; the second only where there is something to do about it."""
+        for problem in error.details.get("problems", ()):
+            self.note(str(problem))
         self.note(f"{click.style('error:', fg='red', bold=True)} {error}")
         if error.hint:
             self.note(click.style(f"hint: {error.hint}", dim=True))

@@ -4,7 +4,7 @@ import click
 
 from buttermilkd import __version__
 from buttermilkd.cli.identifiers import complete_ids
-from buttermilkd.cli.output import MOST_SHOWN, print_json, shown, status_of, status_word, visible
+from buttermilkd.cli.output import cut, print_json, shown, status_of, status_word, visible
 from buttermilkd.cli.progress import counts, done, follow, has_ended, outlook, percent
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.cli.times import ago, between, span
@@ -104,7 +104,7 @@ def _print_batch(session: Session, batch: BatchView) -> None:
 def _print_job(session: Session, job: JobView) -> None:
     title = click.style(job["job_id"], bold=True)
     session.say(f"{title}  {job['flow']}  {status_word(status_of(job))}")
-    session.say(f"  record: {visible(job['record_id'])}")
+    session.say(f"  record: {cut(job['record_id'])}")
     if job["parameters"]:
         session.say(f"  parameters: {shown(job['parameters'])}")
     session.say(f"  attempt {job['attempt']}{_extras(job)}")
@@ -117,7 +117,7 @@ def _print_job(session: Session, job: JobView) -> None:
     if job["due_at"] and job["status"] == "pending":
         session.say(f"  not before {job['due_at']}")
     if job["error"]:
-        session.say(f"  error: {visible(job['error'][:MOST_SHOWN])}")
+        session.say(f"  error: {cut(job['error'])}")
         session.advise(f"what it printed: buttermilkctl logs {job['job_id']}")
     if job["result"] is not None:
         session.say(f"  result: {shown(job['result'])}")

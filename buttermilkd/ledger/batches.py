@@ -186,7 +186,8 @@ _FRESH = (
 def cancel_portion(connection: sqlite3.Connection, batch: int, now: float) -> tuple[int, bool]:
     """Cancel up to ``PORTION`` waiting jobs of a stopping batch; how many, and whether any may be left."""
     row = connection.execute(
-        "SELECT next_job, first_job, span, total, origin, cancelled_at FROM batches WHERE key = ?", (batch,)
+        "SELECT next_job, first_job, span, total, origin, cancelled_at, variants FROM batches WHERE key = ?",
+        (batch,),
     ).fetchone()
     why = _FAILED if row["cancelled_at"] is None else _CANCELLED
     end = row["first_job"] + row["span"]
@@ -210,9 +211,10 @@ def cancel_portion(connection: sqlite3.Connection, batch: int, now: float) -> tu
 def _write_down(connection: sqlite3.Connection, batch: int, row: sqlite3.Row) -> None:
     """Those of the next jobs of another host's batch that nobody has told of: they are counted as waiting."""
     start, end = row["next_job"], row["first_job"] + row["total"]
+    width = max(1, len(json.loads(row["variants"])))
     connection.executemany(
-        "INSERT OR IGNORE INTO jobs (id, batch, record_id, variant) VALUES (?, ?, '', 0)",
-        ((job, batch) for job in range(start, min(start + PORTION, end))),
+        "INSERT OR IGNORE INTO jobs (id, batch, record_id, variant) VALUES (?, ?, '', ?)",
+        ((job, batch, (job - row["first_job"]) % width) for job in range(start, min(start + PORTION, end))),
     )
 
 

@@ -6,7 +6,7 @@ For operations of the writer's thread; one ``Books`` serves one operation, and `
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,12 @@ class Book:
     moves: Counter[Status] = field(default_factory=Counter)
     found: int = 0
     """Jobs that were first heard of, in a batch of which nobody has told how many it has."""
+    created_at: float | None = None
+    """Where somebody knows of an earlier moment than the row."""
+    began_at: float | None = None
+    """Of the first of its jobs that began, as far as this operation tells …"""
+    ended_at: float = 0.0
+    """… and of the last one that ended."""
     touched: bool = False
     variants_grew: bool = False
 
@@ -102,6 +108,9 @@ class Books:
             created = self._now if created_at is None else created_at
             kept = None if original_id is None else json.dumps(original_id)
             book = self._open(batch_id, flow, kept, (created, priority, concurrency))
+        elif created_at is not None and book.is_open_ended:
+            # Nobody has created it as a whole: it is as old as the first of its jobs.
+            book.created_at = min(created_at, book.created_at or book.row["created_at"])
         return book
 
     def _open(
@@ -120,49 +129,71 @@ class Books:
         return book
 
     def job(
-        self, book: Book, number: int, record_id: str, parameters: Mapping[str, Any] | None
+        self, book: Book, number: int, record_id: str, parameters: Mapping[str, Any] | None, flow: str | None
     ) -> sqlite3.Row | None:
         """The job; made where it was not heard of before.
 
-        None where the batch has no such job, or another record under that number: two batches have one id then, or
-        two of the original's jobs one hash.
+        None where the batch has no such job, or one with another record, flow or parameters under that number: two
+        batches have one id then, or two of the original's jobs one hash.
         """
         if number > (book.row["span"] if book.is_open_ended else book.row["total"]):
             return None
         job = book.job_row(number)
         row: sqlite3.Row | None = self._connection.execute(_JOB, (job,)).fetchone()
+        if _is_other_work(book, row, number, parameters, flow):
+            return None
         if row is not None and (row["record_id"] or not record_id):
             return row if not record_id or row["record_id"] == record_id else None
         if row is None:
-            self.add(book, number, record_id, parameters)
+            self.add(book, number, record_id, parameters, flow)
         else:
             self._connection.execute("UPDATE jobs SET record_id = ? WHERE id = ?", (record_id, job))
         written: sqlite3.Row = self._connection.execute(_JOB, (job,)).fetchone()
         return written
 
-    def add(self, book: Book, number: int, record_id: str, parameters: Mapping[str, Any] | None) -> None:
+    def add(
+        self,
+        book: Book,
+        number: int,
+        record_id: str,
+        parameters: Mapping[str, Any] | None,
+        flow: str | None,
+    ) -> None:
         """Write down a job that was not heard of before: it waits, unless its batch was cancelled."""
         book.touched = True
         # Jobs of a batch with a known number were counted, and are cancelled, with all others of it.
         cancelled_at = book.row["cancelled_at"] if book.is_open_ended else None
         status = Status.PENDING if cancelled_at is None else Status.CANCELLED
         self._connection.execute(
-            """INSERT OR IGNORE INTO jobs (id, batch, record_id, variant, status, ended_at)
-               VALUES (?, ?, ?, ?, ?, ?)""",
+            """INSERT OR IGNORE INTO jobs (id, batch, record_id, variant, status, ended_at, own_flow)
+               VALUES (?, ?, ?, ?, ?, ?, ?)""",
             (
                 *(book.job_row(number), book.key, record_id, book.variant(number, parameters)),
-                *(status, cancelled_at),
+                *(status, cancelled_at, None if flow == book.row["flow"] else flow),
             ),
         )
         if book.is_open_ended:
             book.found += 1
             book.moves[status] += 1
 
-    def move(self, book: Book, source: Status, target: Status) -> None:
-        """A job of the batch has changed its status."""
+    def move(
+        self,
+        book: Book,
+        source: Status,
+        target: Status,
+        began_at: float | None = None,
+        ended_at: float | None = None,
+    ) -> None:
+        """A job of the batch has changed its status; the times are those of its latest attempt, if not now."""
         book.touched = True
+        if target.ended:
+            book.ended_at = max(book.ended_at, self._now if ended_at is None else min(ended_at, self._now))
         book.moves[source] -= 1
         book.moves[target] += 1
+        if target is Status.PENDING or (target is Status.CANCELLED and began_at is None):
+            return
+        began = self._now if began_at is None else min(began_at, self._now)
+        book.began_at = began if book.began_at is None else min(began, book.began_at)
 
     def close(self) -> list[str]:
         """Write the counters; end the batches that have nothing left to run, and return their ids."""
@@ -182,19 +213,29 @@ class Books:
             self._keep_times(book, batch_id)
         keys = [book.key for book in self._books.values() if book.touched]
         self._books.clear()
-        return close_finished(self._connection, keys, self._now)
+        return close_ended(self._connection, keys, self._now)
 
     def forget(self) -> None:
         """Read rows anew: one was changed otherwise."""
         self._books.clear()
 
     def _keep_times(self, book: Book, batch_id: str) -> None:
-        if book.moves[Status.RUNNING] > 0 or any(book.moves[end] > 0 for end in Status if end.ended):
-            began = self._connection.execute(
-                "UPDATE batches SET started_at = ? WHERE key = ? AND started_at IS NULL",
-                (self._now, book.key),
-            ).rowcount
-            if began:
+        if book.created_at is not None:
+            self._connection.execute(
+                "UPDATE batches SET created_at = ? WHERE key = ?", (book.created_at, book.key)
+            )
+        if book.began_at is not None:
+            self._connection.execute(
+                """UPDATE batches SET started_at = max(created_at, min(coalesce(started_at, :began), :began))
+                   WHERE key = :key AND (started_at IS NULL OR started_at > :began)""",
+                {"began": book.began_at, "key": book.key},
+            )
+            # One that seemed to have ended had a job of which nobody had told.
+            self._connection.execute(
+                "UPDATE batches SET ended_at = max(ended_at, ?) WHERE key = ? AND phase = 'ended'",
+                (book.ended_at, book.key),
+            )
+            if book.row["started_at"] is None:
                 self.began = True
                 events.record(
                     self._connection, self._now, events.BATCH_STARTED, "its first job begins", batch_id
@@ -208,3 +249,31 @@ class Books:
             events.record(
                 self._connection, self._now, events.BATCH_REOPENED, "there are jobs again", batch_id
             )
+
+
+def close_ended(connection: sqlite3.Connection, batches: Iterable[int], now: float) -> list[str]:
+    """End those of these batches that have no job left to run, as of the end of their last job; return their ids."""
+    ended = close_finished(connection, batches, now)
+    for batch_id in ended:
+        # It may be told long after it was.
+        connection.execute(
+            """UPDATE batches SET ended_at = min(ended_at, max(coalesce(started_at, created_at), coalesce(
+                   (SELECT max(ended_at) FROM jobs WHERE id >= first_job AND id < first_job + span), ended_at)))
+               WHERE batch_id = ?""",
+            (batch_id,),
+        )
+    return ended
+
+
+def _is_other_work(
+    book: Book, row: sqlite3.Row | None, number: int, parameters: Mapping[str, Any] | None, flow: str | None
+) -> bool:
+    """Whether this flow and these parameters are not those of the job that is known under the number."""
+    known = (row is not None and row["own_flow"]) or book.row["flow"]
+    if book.is_open_ended:
+        # Its jobs may be of several flows, and which parameters belong to which number is not told yet.
+        return row is not None and bool(flow and known) and flow != known
+    if flow is not None and flow != known:
+        return True
+    variants = book.variants
+    return parameters is not None and bool(variants) and parameters != variants[(number - 1) % len(variants)]

@@ -116,7 +116,7 @@ _JOBS = """
     FROM jobs INDEXED BY jobs_dead CROSS JOIN batches ON batches.key = jobs.batch
     WHERE jobs.status = 'failed' AND jobs.dropped_at IS NULL
       AND jobs.ended_at <= :at AND (jobs.ended_at, 0, jobs.id) < (:at, :rank, :key)
-      AND (:flow IS NULL OR batches.flow = :flow)
+      AND (:flow IS NULL OR coalesce(jobs.own_flow, batches.flow) = :flow)
     ORDER BY jobs.ended_at DESC, jobs.id DESC LIMIT :limit
 """
 _MESSAGES = """
@@ -239,7 +239,7 @@ def drop_jobs(connection: sqlite3.Connection, job_ids: Sequence[str], now: float
         batch_id, number = split_job_id(job_id) or ("", 0)
         changed = connection.execute(
             """UPDATE jobs SET dropped_at = :now WHERE status = 'failed' AND dropped_at IS NULL AND id =
-               (SELECT first_job + :number - 1 FROM batches WHERE batch_id = :batch AND :number <= total)""",
+               (SELECT first_job + :number - 1 FROM batches WHERE batch_id = :batch AND :number <= span)""",
             {"now": now, "number": number, "batch": batch_id},
         ).rowcount
         if changed:

@@ -12,9 +12,10 @@ from dataclasses import replace
 from buttermilkd.jobs import Status, split_job_id
 from buttermilkd.journal import about
 from buttermilkd.ledger import events
-from buttermilkd.ledger.books import Book, Books
-from buttermilkd.ledger.claims import close_finished, stop_if_asked
+from buttermilkd.ledger.books import Book, Books, close_ended
+from buttermilkd.ledger.claims import stop_if_asked
 from buttermilkd.ledger.judging import precedence
+from buttermilkd.ledger.rivals import has_records, is_alike, note_rival
 from buttermilkd.ledger.teller import Teller
 from buttermilkd.messages import BatchCreated, BatchEvent, BatchRecords, HostAsks, JobUpdate
 from buttermilkd.sharing import Merged, Update
@@ -56,8 +57,13 @@ def _merge_job(
     parts = split_job_id(update.job_id or "")
     if parts is None:
         return  # one of the original's own, whose jobs nobody here can know
-    book = books.batch(update.batch_id, update.flow or "", original_id=update.original_batch_id)
-    row = books.job(book, parts[1], update.record_id, update.parameters)
+    book = books.batch(
+        update.batch_id,
+        update.flow or "",
+        original_id=update.original_batch_id,
+        created_at=update.started_at if update.created_at is None else update.created_at,
+    )
+    row = books.job(book, parts[1], update.record_id, update.parameters, update.flow)
     if row is None:
         told = about(update.job_id, host=update.host)
         logger.warning("%s tells of %s, which is another job here", update.host, update.job_id, extra=told)
@@ -75,7 +81,7 @@ def _merge_job(
     own_flow = None if update.flow in (None, book.row["flow"]) else update.flow
     _record(connection, row["id"], update, own_flow, now)
     if known is not update.status:
-        books.move(book, known, update.status)
+        books.move(book, known, update.status, update.started_at, update.ended_at)
     if update.status is Status.FAILED:
         stop_if_asked(connection, book.key)
 
@@ -88,7 +94,8 @@ def _record(
         """UPDATE jobs SET status = :status, attempt = :attempt, generation = :generation, sequence = :sequence,
                            deferrals = :deferrals, disturbances = :disturbances, interruptions = :interruptions,
                            due = :due, host = :host, started_at = :started_at, ended_at = :ended_at,
-                           error = :error, cause = :cause, heard_at = :now, own_flow = :flow WHERE id = :id""",
+                           error = :error, cause = :cause, heard_at = :now, own_flow = :flow,
+                           dropped_at = iif(generation < :generation, NULL, dropped_at) WHERE id = :id""",
         {
             "id": job,
             "status": update.status,
@@ -124,8 +131,10 @@ def _merge_batch(
         known = books.find(event.batch_id)
         if known is None or known.is_open_ended:
             merged.postponed.append(event)
-        elif known.row["origin"] is not None:
+        elif known.row["origin"] == event.host:
             _add_records(connection, known, event)
+        elif not has_records(connection, known, event):
+            note_rival(connection, known, event.host, now)
     elif event.event == "cancelled":
         _cancel(connection, books.batch(event.batch_id, ""), event, merged, now)
     elif event.event in _PLAIN:
@@ -145,13 +154,11 @@ def _create(
     connection: sqlite3.Connection, books: Books, event: BatchCreated, merged: Merged, now: float
 ) -> None:
     book = books.batch(event.batch_id, event.spec.flow, created_at=event.created_at)
-    if book.row["origin"] is None:
-        told = about(event.batch_id, host=event.host)
-        logger.error(
-            "%s has created a batch of the same id as one here: %s", event.host, event.batch_id, extra=told
-        )
-    elif book.is_open_ended:
-        _fill_in(connection, book, event)
+    if not book.is_open_ended:
+        if book.row["origin"] != event.host and not is_alike(book, event):
+            note_rival(connection, book, event.host, now)
+    else:
+        _fill_in(connection, book, event, now)
         events.record(connection, now, "batch.created", f"created on {event.host}", event.batch_id)
         if book.row["cancelled_at"] is not None:
             merged.cancelled.append(event.batch_id)
@@ -170,7 +177,7 @@ def _cancel(
         merged.cancelled.append(event.batch_id)
 
 
-def _fill_in(connection: sqlite3.Connection, book: Book, event: BatchCreated) -> None:
+def _fill_in(connection: sqlite3.Connection, book: Book, event: BatchCreated, now: float) -> None:
     """Nobody had told of it, but of its jobs: now it is known what it is."""
     spec = event.spec
     connection.execute(
@@ -190,19 +197,20 @@ def _fill_in(connection: sqlite3.Connection, book: Book, event: BatchCreated) ->
         "UPDATE jobs SET variant = (id - ?1) % ?2 WHERE id >= ?1 AND id < ?1 + ?3",
         (book.row["first_job"], max(1, len(spec.variants)), book.row["span"]),
     )
-    close_finished(connection, [book.key], event.at)
+    close_ended(connection, [book.key], now)
 
 
 def _add_records(connection: sqlite3.Connection, book: Book, event: BatchRecords) -> None:
     """Jobs that nobody has begun: so that they can be listed."""
     width = max(1, len(book.variants))
     first = book.job_row(1 + event.first * width)
+    known = event.records[: max(0, book.row["records"] - event.first)]
     connection.executemany(
         """INSERT INTO jobs (id, batch, record_id, variant) VALUES (?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET record_id = excluded.record_id WHERE jobs.record_id = ''""",
         [
             (first + n * width + variant, book.key, record, variant)
-            for n, record in enumerate(event.records)
+            for n, record in enumerate(known)
             for variant in range(width)
         ],
     )

@@ -259,6 +259,7 @@ def update_for(
         started_at=job["started_at"],
         ended_at=job["ended_at"],
         parameters=parameters if batch["origin"] == "" else None,
+        created_at=batch["created_at"] if batch["origin"] == "" else None,
         result=_bounded(job["result"]),
     )
 

@@ -33,7 +33,7 @@ def claim(
             priority=request.priority,
             concurrency=request.concurrency,
         )
-        row = books.job(book, request.number, request.record_id, request.parameters)
+        row = books.job(book, request.number, request.record_id, request.parameters, request.flow)
         if row is None:
             claimed.clashing.append(arrival)
             continue
@@ -115,7 +115,8 @@ def _take(connection: sqlite3.Connection, job: int, book: Book, arrival: Arrival
         """UPDATE jobs SET status = 'running', attempt = :attempt, generation = :generation,
                            deferrals = :deferrals, disturbances = :disturbances,
                            interruptions = max(interruptions, :interruptions), due = NULL, host = NULL,
-                           started_at = :now, ended_at = NULL, error = NULL, cause = NULL, own_flow = :flow
+                           started_at = :now, ended_at = NULL, error = NULL, cause = NULL, own_flow = :flow,
+                           dropped_at = NULL
            WHERE id = :id""",
         {
             "id": job,

@@ -170,6 +170,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX outbox_topic ON outbox (topic, number);
     CREATE INDEX batches_shared ON batches (key) WHERE queue = 'pubsub' AND origin IS NULL;
     """,
+    """
+    ALTER TABLE batches ADD COLUMN rival TEXT;                -- host that created another batch under the same id
+    """,
 )
 """``PRAGMA user_version`` counts how many of these a ledger has had."""
 

@@ -45,6 +45,7 @@ def batch_view(row: sqlite3.Row, now: float) -> BatchView:
         flow_version=row["flow_version"],
         owner_uid=row["owner_uid"],
         queue=row["queue"],
+        rival=row["rival"],
         parameters=_parameters(json.loads(row["variants"])),
     )
 
@@ -124,7 +125,7 @@ def dead_job_view(row: sqlite3.Row) -> DeadLetterView:
         reason=row["cause"] or row["error"] or "unknown",
         batch_id=row["batch_id"],
         job_id=name,
-        flow=row["flow"],
+        flow=row["own_flow"] or row["flow"],
         record_id=row["record_id"],
         parameters=parameters_of(row),
         attempt=row["attempt"],

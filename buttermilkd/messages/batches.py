@@ -37,6 +37,8 @@ class BatchView(TypedDict):
     owner_uid: int
     queue: str
     """Where its jobs wait: ``local``, or ``pubsub``."""
+    rival: str | None
+    """Host that has created another batch under the same id; None where nobody has."""
     parameters: Any
     causes: NotRequired[list[CauseView]]
 

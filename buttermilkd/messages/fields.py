@@ -182,8 +182,15 @@ class Fields:
 
     def _wrong(self, name: str, wanted: str) -> NoReturn:
         value = self._document.get(name)
-        shown = f" {value[:40]!r}" if isinstance(value, str) else ""
-        raise UnreadableError(f"field {name!r} must be {wanted}, and is {kind_of(value)}{shown}")
+        raise UnreadableError(f"field {name!r} must be {wanted}, and is {kind_of(value)}{_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """The value itself, where that is a word or a number that can be read."""
+    if isinstance(value, str):
+        return f" {value[:40]!r}"
+    is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) <= MAX_WHOLE)
+    return f", {value!r}" if is_number and not isinstance(value, bool) else ""
 
 
 def _missing(name: str) -> UnreadableError:

@@ -7,11 +7,15 @@ from typing import Any, Self
 from buttermilkd.clock import iso
 from buttermilkd.errors import NotAJobError, UnreadableError
 from buttermilkd.jobs import job_id, split_job_id
+from buttermilkd.messages.events import BATCH_STATUS, HOST_STATUS
 from buttermilkd.messages.fields import Fields
 from buttermilkd.messages.original import read_original
+from buttermilkd.messages.updates import JOB_STATUS
 from buttermilkd.messages.wire import SCHEMA, check_schema, read, type_of, write
 
 JOB_REQUEST = "job_request"
+_TELLING = (JOB_STATUS, BATCH_STATUS, HOST_STATUS)
+"""What comes to the jobs topic where one topic serves for both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +110,17 @@ class JobRequest:
         message does not say better.
 
         Raises:
-            UnreadableError: it cannot be read.
-            NotAJobError: it is of another type.
+            UnreadableError: it cannot be read, or is of a type that nobody knows: whoever sent it may have meant a job.
+            NotAJobError: it tells of something.
         """
         document = read(data)
         kind = type_of(document, attributes) or JOB_REQUEST
+        if kind in _TELLING:
+            raise NotAJobError(f"the message is of type {kind!r}, and asks for no job")
         if kind != JOB_REQUEST:
-            raise NotAJobError(f"the message is of type {kind[:40]!r}, and asks for no job")
+            raise UnreadableError(
+                f"field 'type' must be {JOB_REQUEST} on the jobs topic, and is {kind[:40]!r}"
+            )
         if _is_ours(document):
             return cls._of_ours(document, published_at)
         return cls._of_the_originals(document, message_id, published_at)

@@ -61,6 +61,8 @@ class JobUpdate:
     """JSON text, which on the wire is a string too, so that it arrives as it was written."""
     parameters: Mapping[str, Any] | None = None
     """Of jobs made from the original's messages only: no batch of ours lists them."""
+    created_at: float | None = None
+    """Of those likewise: when their batch was made, as far as its host knew."""
     original_batch_id: str | int | None = None
     original_record_id: int | None = None
     """As the original wrote them, where ours had to be others."""
@@ -111,6 +113,7 @@ class JobUpdate:
         additions = {
             "batch_sequence": self.batch_sequence or None,
             "parameters": None if self.parameters is None else dict(self.parameters),
+            "created_at": iso(self.created_at),
         }
         return {name: value for name, value in additions.items() if value is not None}
 
@@ -155,6 +158,7 @@ class JobUpdate:
             ended_at=fields.time("ended_at"),
             result=_json(fields, "result"),
             parameters=fields.mapping("parameters"),
+            created_at=fields.time("created_at"),
         )
 
 

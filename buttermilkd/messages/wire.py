@@ -81,13 +81,15 @@ def is_deep(document: Mapping[str, Any], most: int) -> bool:
 def type_of(document: Mapping[str, Any], attributes: Mapping[str, str]) -> str | None:
     """The message's type; the body's goes first, since nobody but us sends attributes. None where it names none.
 
+    In small letters: some publishers write the names of their constants.
+
     Raises:
         UnreadableError: it is no text.
     """
     kind = document.get("type") or attributes.get("type") or None
     if kind is not None and not isinstance(kind, str):
         raise UnreadableError(f"field 'type' must be text, and is {kind_of(kind)}")
-    return kind
+    return kind and kind.lower()
 
 
 def check_schema(document: Mapping[str, Any]) -> None:

@@ -1,12 +1,23 @@
 """Command flows: one process for each attempt."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Outcome
-from buttermilkd.runner.arguments import UnusableArgumentError, document, environment, fill
+from buttermilkd.runner.arguments import (
+    PARAMETERS,
+    USE_A_FILE,
+    TooLargeError,
+    UnusableArgumentError,
+    document,
+    environment,
+    fill,
+    left_out,
+)
 from buttermilkd.runner.attempt import Allowance, Attempt, cause_of, timed_out
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.launcher.process import Exit, Process
@@ -19,6 +30,8 @@ from buttermilkd.runner.timers import Timers
 EX_DATAERR = 65
 EX_TEMPFAIL = 75
 _ENDINGS = {EX_DATAERR: Ending.REJECTED, EX_TEMPFAIL: Ending.DEFERRED}
+_TOO_LONG = os.strerror(errno.E2BIG)
+"""All arguments and variables together."""
 _ERRORS_KEPT = 32 * 1024
 
 
@@ -49,6 +62,8 @@ class CommandRun:
                 files={name: str(path) for name, path in flow.env_files.items()},
                 stdin=json.dumps(document(job)) + "\n",
             )
+            if PARAMETERS not in request.environment:
+                self._note(left_out(job))
             self.process = spawner.spawn(
                 request,
                 write=(self._write_output, self._write_error),
@@ -56,10 +71,12 @@ class CommandRun:
                 started=self._began,
                 ended=lambda end: ended(self._outcome(end)),
             )
+        except TooLargeError as error:
+            ended(_failed(str(error), Ending.REJECTED))
         except UnusableArgumentError as error:
             ended(_failed(str(error)))
         except OSError as error:
-            ended(_failed(spawn_problem(error)))
+            ended(_unstarted(spawn_problem(error)))
 
     def stop(self, ending: Ending, *, now: bool) -> None:
         if self.attempt.asked is None:
@@ -99,6 +116,12 @@ class CommandRun:
         self._errors.write(data)
         self.attempt.printed(data, errors=True)
 
+    def _note(self, text: str) -> None:
+        """Say something of ours in the job's log."""
+        line = f"buttermilkd: {text}\n".encode()
+        self.log.write(line)
+        self.attempt.printed(line, errors=True)
+
     def _time_is_up(self) -> None:
         self.attempt.timed_out = True
         if self.process is not None:
@@ -132,6 +155,8 @@ class CommandRun:
         return Outcome(Ending.COMPLETED, result=result, log=self.log.content())
 
     def _unsuccessful(self, end: Exit) -> Outcome:
+        if end.status is None and end.words.endswith(_TOO_LONG):
+            return _unstarted(end.words)
         errors = self._errors.content().decode("utf-8", "replace")
         lines = [line.strip() for line in errors.splitlines() if line.strip()]
         error = f"{end.words}: {lines[-1]}" if lines else end.words
@@ -141,8 +166,16 @@ class CommandRun:
         )
 
 
-def _failed(reason: str, *, log: bytes = b"", killed: bool = False) -> Outcome:
-    return Outcome(Ending.FAILED, error=reason, cause=cause_of(reason, None), log=log, killed=killed)
+def _unstarted(problem: str) -> Outcome:
+    if problem.endswith(_TOO_LONG):  # at every attempt
+        return _failed(f"{problem}; {USE_A_FILE}", Ending.REJECTED)
+    return _failed(problem)
+
+
+def _failed(
+    reason: str, ending: Ending = Ending.FAILED, *, log: bytes = b"", killed: bool = False
+) -> Outcome:
+    return Outcome(ending, error=reason, cause=cause_of(reason, None), log=log, killed=killed)
 
 
 class CommandLane:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stand_in import CREATED, STATUS, batch, job
+from tests.integration.stand_in import CREATED, STATUS, Answer, batch, job
 from tests.integration.terminal import BATCH, Terminal, opened
 
 
@@ -36,6 +36,26 @@ def test_one_of_anything_is_told_in_the_singular(terminal: Terminal) -> None:
 
     terminal.daemon.on(f"POST /v1/batches/{BATCH}/retry", {"id": BATCH, "requeued": 1})
     assert "1 job queued again" in terminal.run("retry", BATCH).stdout
+
+
+def test_a_table_cuts_what_is_huge_and_json_has_all_of_it(terminal: Terminal) -> None:
+    huge = job(record_id="r" * 3_000_000, parameters={"text": "p" * 3_000_000}, cause="c" * 3_000_000)
+    terminal.daemon.on(f"GET /v1/batches/{BATCH}/jobs", {"jobs": [huge], "next": None})
+    assert len(terminal.run("jobs", BATCH).stdout) < 5_000
+    assert terminal.json("jobs", BATCH)["jobs"] == [huge]
+    terminal.daemon.on(f"GET /v1/jobs/{BATCH}.7", huge | {"result": "s" * 3_000_000})
+    assert len(terminal.run("status", f"{BATCH}.7").stdout) < 5_000
+
+
+def test_who_asks_for_a_log_that_is_on_another_host_is_told_on_which(terminal: Terminal) -> None:
+    terminal.daemon.on(f"GET /v1/jobs/{BATCH}.7/log", Answer([], content_type="text/plain"))
+    terminal.daemon.on(f"GET /v1/jobs/{BATCH}.7", job(host=STATUS["host"]))
+    terminal.daemon.on("GET /v1/status", STATUS)
+    assert terminal.run("logs", f"{BATCH}.7").returncode == 0
+    terminal.daemon.on(f"GET /v1/jobs/{BATCH}.7", job(host="elsewhere"))
+    ended = terminal.run("logs", f"{BATCH}.7")
+    assert ended.returncode != 0
+    assert f"cannot show what {BATCH}.7 printed: it ran on elsewhere, and its log is there" in ended.stderr
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])

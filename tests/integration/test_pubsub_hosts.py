@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.batches import Batches, Caller
+from buttermilkd.clock import iso
 from buttermilkd.config.settings import FlowSettings
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.jobs import Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.ledger import queries
+from buttermilkd.ledger.dead import DeadPage
 from buttermilkd.ledger.queries import BatchFilter
 from buttermilkd.messages import CreateBatch
 from buttermilkd.queues.pubsub.api import Outgoing
@@ -151,6 +153,17 @@ class Running:
         return [outcome] * len(wanted)
 
 
+async def test_who_cancels_a_batch_is_told_how_many_of_its_jobs_run_on_other_hosts(fleet: Fleet) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    await one.add("b", "f", ["x", "y", "z"])
+    await take(two, 2)
+    await fleet.told()
+    batches = Batches(flows={}, check=nobody, ledger=one.ledger, dispatcher=Idle(), queue="pubsub")
+    receipt = await batches.cancel("b", now=False)
+    assert (receipt["dropped"], receipt["stopped"]) == (1, 0)
+    assert receipt["summary"].endswith(", 2 on other hosts are told to stop")
+
+
 async def test_a_job_that_runs_elsewhere_is_cancelled_alone(fleet: Fleet) -> None:
     one, two = await fleet.join("one"), await fleet.join("two")
     await one.add("b", "f", ["x"])
@@ -181,6 +194,40 @@ async def test_a_requeued_job_runs_again_wherever_it_was_requeued(fleet: Fleet) 
     await fleet.told()
     for host in fleet.hosts:
         assert (await fleet.batch(host))["status"] == "completed"
+
+
+async def test_a_letter_that_was_dropped_is_one_again_when_the_job_was_requeued_and_has_failed_anew(
+    fleet: Fleet,
+) -> None:
+    one, two, three = await fleet.join("one"), await fleet.join("two"), await fleet.join("three")
+    await one.add("b", "f", ["x"])
+    (taken,) = await take(one)
+    await end(one, taken, FAULT, Event.FAIL)
+    await fleet.told()
+    assert await two.ledger.drop(["b.1"]) == await three.ledger.drop(["b.1"]) == ["b.1"]
+    await one.shared.tell_again()
+    await fleet.told()
+    assert await fleet.letters(two) == []  # what is told again is nothing new
+    await one.ledger.requeue_job("b.1", [Status.FAILED])
+    (taken,) = await take(two)
+    await end(two, taken, FAULT, Event.FAIL)
+    await fleet.told()
+    for host in fleet.hosts:
+        assert await fleet.letters(host) == ["exit status 1"]
+
+
+async def test_a_job_of_buttermilks_own_that_failed_is_a_letter_of_its_flow_and_can_be_dropped(
+    fleet: Fleet,
+) -> None:
+    one = await fleet.join("one", "f", "g")
+    for flow in ("f", "g"):
+        await fleet.says({"type": "job_request", "flow": flow, "record_id": "r", "batch_id": "b"})
+        (taken,) = await take(one, 1, flow)
+        await end(one, taken, FAULT, Event.FAIL)
+    (letter,) = (await one.ledger.dead(DeadPage(limit=10, flow="g")))["dead"]
+    assert letter["flow"] == "g"
+    assert await one.ledger.drop([letter["id"]]) == [letter["id"]]
+    assert await fleet.letters(one) == ["exit status 1"]
 
 
 async def test_a_message_that_is_delivered_twice_runs_once(fleet: Fleet) -> None:
@@ -286,10 +333,11 @@ async def test_garbage_is_a_dead_letter_and_nothing_loops(fleet: Fleet) -> None:
     one = await fleet.join("one")
     await MemoryBroker(fleet.cloud).publish("jobs", [Outgoing(b"\xff\x00{", {"who": "knows"})])
     await fleet.says({"type": "job_request", "record_id": "without a flow"})
+    await fleet.says({"type": "mystery", "flow": "f", "record_id": "r", "batch_id": "b"})
     await fleet.says({"type": "job_status", "batch_id": "b", "record_id": "r", "status": "running"})
     assert await take(one, 9) == []
     assert not fleet.cloud.subscriptions["jobs-sub"]
-    assert len(await fleet.letters(one)) == 2
+    assert len(await fleet.letters(one)) == 3
 
 
 async def test_a_flow_that_no_host_here_knows_goes_back_for_those_that_do_and_dies_after_ten_minutes(
@@ -345,6 +393,54 @@ async def test_a_host_that_joins_late_learns_of_batches_that_go_on_and_of_those_
     for batch_id in ("over", "b"):
         assert await fleet.batch(three, batch_id) == await fleet.batch(one, batch_id)
     assert len(await fleet.jobs(three)) == 2
+
+
+async def test_a_host_that_joins_late_knows_when_a_batch_was_made_and_when_its_jobs_began_and_ended(
+    fleet: Fleet,
+) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    await one.add("b", "f", ["x", "y"])
+    begun = iso(await runs_a_while(fleet, two, one))
+    await fleet.clock.advance(1000)
+    await fleet.told()
+    mine = await fleet.batch(one)
+    assert (mine["started_at"], mine["ended_at"]) == (begun, iso(fleet.clock.now() - 1000))
+    three = await fleet.join("three")
+    await knows_the_end(fleet, three)
+    assert await fleet.batch(three) == mine
+
+
+async def test_a_host_that_joins_late_knows_the_times_of_batches_of_buttermilks_own(fleet: Fleet) -> None:
+    one, two = await fleet.join("one"), await fleet.join("two")
+    created = iso(fleet.clock.now() - 500)
+    for record in ("x", "y"):
+        await fleet.says({"flow": "f", "record_id": record, "batch_id": "b", "created_at": created})
+    begun = iso(await runs_a_while(fleet, two, one))
+    await fleet.clock.advance(1000)
+    three = await fleet.join("three")
+    await knows_the_end(fleet, three)
+    for host in fleet.hosts:
+        view = await fleet.batch(host)
+        assert (view["created_at"], view["started_at"]) == (created, begun)
+        assert view["ended_at"] == iso(fleet.clock.now() - 1000)
+
+
+async def knows_the_end(fleet: Fleet, host: Host) -> None:
+    """Return once this host knows of both jobs of the batch that they have ended."""
+    while not (found := (await fleet.all_batches(host))["batches"]) or found[0]["completed"] < 2:
+        await fleet.told()
+
+
+async def runs_a_while(fleet: Fleet, *hosts: Host) -> float:
+    """Have each of these hosts run one job, one after the other; when the first of them began."""
+    begun = []
+    for host in hosts:
+        await fleet.clock.advance(20)
+        (taken,) = await take(host)
+        begun.append(fleet.clock.now())
+        await fleet.clock.advance(20)
+        await end(host, taken)
+    return begun[0]
 
 
 async def test_a_batch_that_no_other_host_could_be_told_of_is_refused_at_once(fleet: Fleet) -> None:

@@ -107,6 +107,40 @@ async def test_a_command_that_cannot_be_started_says_why(tmp_path: Path, command
     assert words in (outcome.error or "")
 
 
+HUGE = "x" * 200_000
+"""More than the kernel takes in one argument or variable."""
+
+
+async def test_parameters_too_large_for_a_variable_are_on_standard_input_alone_and_the_log_says_so(
+    tmp_path: Path,
+) -> None:
+    code = """if True:
+        import json, os, sys
+        print(len(json.loads(sys.stdin.read())["parameters"]["text"]), "BUTTERMILK_PARAMETERS" in os.environ)
+    """
+    async with hosting(tmp_path, python(code)) as host:
+        outcome = await host.run(parameters={"text": HUGE})
+    assert outcome.ending is Ending.COMPLETED, outcome.error
+    assert outcome.log.endswith(b"200000 False\n")
+    assert b"BUTTERMILK_PARAMETERS is not set: 200,012 bytes, and the kernel takes 131," in outcome.log
+
+
+async def test_an_argument_that_the_kernel_never_takes_fails_its_job_for_good(tmp_path: Path) -> None:
+    async with hosting(tmp_path, Flow(command=("true", "{param:text}"))) as host:
+        outcome = await host.run(parameters={"text": HUGE})
+    assert outcome.ending is Ending.REJECTED
+    assert "argument 1 is too large: 200,000 bytes, and the kernel takes 131,071" in (outcome.error or "")
+    assert "file" in (outcome.error or "")
+
+
+async def test_arguments_that_are_too_many_for_the_kernel_fail_their_job_for_good(tmp_path: Path) -> None:
+    async with hosting(tmp_path, Flow(command=("true", *["{param:text}"] * 100))) as host:
+        outcome = await host.run(parameters={"text": "x" * 100_000})
+    assert outcome.ending is Ending.REJECTED
+    assert "Argument list too long" in (outcome.error or "")
+    assert "file" in (outcome.error or "")
+
+
 async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     async with hosting(tmp_path, Flow(command=("true",), directory=tmp_path / "gone")) as host:
         outcome = await host.run()

@@ -44,7 +44,7 @@ CASES: list[tuple[google.GoogleAPICallError, type[ButtermilkError], str, str | N
         google.ServiceUnavailable(REFUSED),
         UnavailableError,
         ": ipv4:127.0.0.1:9: Failed to connect",
-        "tried again",
+        "pubsub.googleapis.com",
     ),
     (
         google.ServiceUnavailable(REVOKED),
@@ -52,7 +52,7 @@ CASES: list[tuple[google.GoogleAPICallError, type[ButtermilkError], str, str | N
         "invalid_grant: Token",
         "application-default login",
     ),
-    (google.ServiceUnavailable(OFFLINE), UnavailableError, "Max retries exceeded", "tried again"),
+    (google.ServiceUnavailable(OFFLINE), UnavailableError, "Max retries exceeded", "pubsub.googleapis.com"),
     (
         google.Unauthenticated("Request had invalid credentials."),
         MisconfiguredError,
@@ -69,11 +69,16 @@ CASES: list[tuple[google.GoogleAPICallError, type[ButtermilkError], str, str | N
         ),
     ),
     (google.PermissionDenied(DISABLED), MisconfiguredError, "disabled", "gcloud services enable"),
-    (google.DeadlineExceeded("Deadline Exceeded"), UnavailableError, "no answer in time", "tried again"),
-    (google.InternalServerError("boom"), UnavailableError, "boom", "tried again"),
-    (google.Unknown(""), UnavailableError, "Unknown", "tried again"),
-    (google.Aborted("boom"), UnavailableError, "boom", "tried again"),
-    (google.Cancelled("gone"), UnavailableError, "gone", "tried again"),
+    (
+        google.DeadlineExceeded("Deadline Exceeded"),
+        UnavailableError,
+        "no answer in time",
+        "pubsub.googleapis.com",
+    ),
+    (google.InternalServerError("boom"), UnavailableError, "boom", "pubsub.googleapis.com"),
+    (google.Unknown(""), UnavailableError, "Unknown", "pubsub.googleapis.com"),
+    (google.Aborted("boom"), UnavailableError, "boom", "pubsub.googleapis.com"),
+    (google.Cancelled("gone"), UnavailableError, "gone", "pubsub.googleapis.com"),
     (google.ResourceExhausted("Quota exceeded for pubsub"), UnavailableError, "Quota exceeded", "quotas"),
     (
         google.ResourceExhausted("CLIENT: Received message larger than max (9900000 vs. 4194304)"),
@@ -152,6 +157,20 @@ def test_missing_credentials_are_for_a_person_to_mend(
     assert isinstance(told, MisconfiguredError)
     assert words in str(told)
     assert "pubsub.credentials" in (told.hint or "")
+
+
+def test_where_the_emulator_does_not_answer_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "localhost:8085")
+    told = faults.translate(google.ServiceUnavailable(REFUSED), "publish to", TOPIC)
+    assert told.hint == "start the emulator at localhost:8085, or unset PUBSUB_EMULATOR_HOST"
+
+
+def test_what_is_wrong_with_credentials_is_told_in_words_and_not_in_pythons() -> None:
+    cause = ValueError("Expecting value: line 1")
+    told = faults.no_credentials(
+        DefaultCredentialsError("File /k is not a valid json file.", cause), Path("/k")
+    )
+    assert str(told) == "cannot use the credentials in /k: File /k is not a valid json file"
 
 
 def test_credentials_that_cannot_be_reached_are_an_outage() -> None:

@@ -223,6 +223,19 @@ def test_messages_of_other_types_ask_for_no_job() -> None:
         parse(status)
     with pytest.raises(NotAJobError, match="batch_status"):
         parse({"flow": "f"}, type="batch_status")
+    with pytest.raises(NotAJobError, match="host_status"):
+        parse({"type": "HOST_STATUS"})
+
+
+@pytest.mark.parametrize("written", ["JOB_REQUEST", "Job_Request"])
+def test_a_type_is_known_in_any_case(written: str) -> None:
+    assert parse({"type": written, "flow": "f", "record_id": "r"}).flow == "f"
+    assert parse({"flow": "f", "record_id": "r"}, type=written).flow == "f"
+
+
+def test_a_message_of_a_type_that_nobody_knows_is_unreadable_so_that_it_does_not_vanish() -> None:
+    why = why_unreadable({"type": "mystery", "flow": "f", "record_id": "r"})
+    assert why == "field 'type' must be job_request on the jobs topic, and is 'mystery'"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +267,7 @@ def test_each_reason_says_what_is_wrong_and_where(data: bytes, reason: str) -> N
     [
         ({"flow": ""}, "field 'flow' is missing"),
         ({"flow": "my flow"}, "field 'flow' must be a flow's name"),
-        ({"flow": 3}, "field 'flow' must be text, and is a number"),
+        ({"flow": 3}, "field 'flow' must be text, and is a number, 3"),
         ({"record_id": "x" * 4097}, "field 'record_id' must be 1 to 4,096 characters"),
         ({"record_id": ["a"]}, "field 'record_id' must be text, and is a list"),
         ({"record_id": True}, "field 'record_id' must be text, and is true or false"),
@@ -278,18 +291,18 @@ def test_an_original_with_a_field_that_cannot_be_is_refused(fields: dict[str, An
         ({"schema": 2}, "field 'schema' is 2, and this version reads up to 1: a newer one has sent it"),
         ({"job_id": "other.7"}, "field 'job_id' must be batch-1.NUMBER, and is 'other.7'"),
         ({"job_id": "batch-1.0"}, "field 'job_id' must be batch-1.NUMBER"),
-        ({"job_id": 7}, "field 'job_id' must be text, and is a number"),
+        ({"job_id": 7}, "field 'job_id' must be text, and is a number, 7"),
         (
             {"batch_id": "a b"},
             "field 'batch_id' must be up to 64 letters, digits, '-' and '_', and is text 'a b'",
         ),
         ({"record_id": ""}, "field 'record_id' is missing"),
         ({"parameters": "x"}, "field 'parameters' must be an object, and is text 'x'"),
-        ({"attempt": 0}, "field 'attempt' must be a whole number from 1, and is a number"),
+        ({"attempt": 0}, "field 'attempt' must be a whole number from 1, and is a number, 0"),
         ({"attempt": True}, "field 'attempt' must be a whole number from 1, and is true or false"),
         ({"generation": 2**63}, "field 'generation' must be a whole number from 0"),
         ({"not_before": "soon"}, "field 'not_before' must be a time in ISO 8601, and is text 'soon'"),
-        ({"foreign": 1}, "field 'foreign' must be true or false, and is a number"),
+        ({"foreign": 1}, "field 'foreign' must be true or false, and is a number, 1"),
     ],
 )
 def test_one_of_ours_with_a_field_that_cannot_be_is_refused(fields: dict[str, Any], reason: str) -> None:

@@ -258,6 +258,7 @@ def updates(draw: st.DrawFn) -> JobUpdate:
         ended_at=draw(st.none() | TIMES),
         result=draw(st.none() | JSON.map(json.dumps)),
         parameters=draw(st.none() | OBJECTS),
+        created_at=draw(st.none() | TIMES),
     )
 
 

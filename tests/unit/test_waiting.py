@@ -57,6 +57,20 @@ def test_the_first_thing_in_the_way_is_named(change: dict[str, Any], sentence: s
     assert waiting_for(batch(), replace(READY, **change)) == sentence
 
 
+def test_a_batch_of_which_some_jobs_run_tells_of_a_fault_that_keeps_the_others_waiting() -> None:
+    down = replace(READY, trouble="cannot pull from jobs-sub: no answer in time")
+    assert waiting_for(batch(pending=2, running=1), down) == "cannot pull from jobs-sub: no answer in time"
+    assert waiting_for(batch(pending=2, running=1), replace(down, queue="pubsub")) is None
+    assert waiting_for(batch(pending=0, running=1), down) is None
+
+
+def test_a_batch_whose_id_is_also_anothers_says_so_and_how_to_mend_it() -> None:
+    clashing = cast(BatchView, {**batch(), "rival": "lab-2"})
+    assert waiting_for(clashing, replace(READY, idle=False)) == (
+        "its id is also that of another batch, created on lab-2: cancel it, and create both again under other ids"
+    )
+
+
 def test_what_runs_or_has_nothing_left_waits_for_nothing() -> None:
     busy = replace(READY, idle=False, why="1 request in flight")
     assert waiting_for(batch(running=1), busy) is None

@@ -1,5 +1,6 @@
 """What Google's packages raise, as errors of ours: one plain sentence each, and what to do about it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -35,9 +36,11 @@ _TOO_LARGE = re.compile(r"(message|payload|request)\b.*\b(too large|larger than 
 _NO_PROJECT = re.compile(r"project not found|user does not have access to it", re.IGNORECASE)
 _DISABLED = re.compile(r"SERVICE_DISABLED|has not been used in project|it is disabled")
 _BAD_NAME = re.compile(r"Invalid \[?\w*\]? ?(resource )?name|Invalid resource name", re.IGNORECASE)
+_SECOND = re.compile(r"""^\((['"])(.*)\1, .*\)$""", re.DOTALL)
+"""How Python shows an exception that was given another one after its words."""
 _LONGEST = 300
-_RETRIED = "wait: it is tried again"
-_QUOTA = "wait: it is tried again; see the project's Pub/Sub quotas if that lasts"
+_NETWORK = "see whether this machine reaches pubsub.googleapis.com, and https://status.cloud.google.com"
+_QUOTA = "see the project's Pub/Sub quotas if that lasts"
 _ENABLE = "gcloud services enable pubsub.googleapis.com"
 _DOCTOR = "see buttermilkctl doctor"
 
@@ -77,7 +80,15 @@ def _outage(error: google.GoogleAPICallError, told: str, words: str) -> Buttermi
         return MisconfiguredError(f"{told}: {words}", hint=_DOCTOR)
     if isinstance(error, google.DeadlineExceeded):
         words = "no answer in time"
-    return UnavailableError(f"{told}: {words}", hint=_RETRIED)
+    return UnavailableError(f"{told}: {words}", hint=_unreached())
+
+
+def _unreached() -> str:
+    """What to look at where Pub/Sub does not answer; those that try again by themselves say so."""
+    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
+    if emulator:
+        return f"start the emulator at {emulator}, or unset PUBSUB_EMULATOR_HOST"
+    return _NETWORK
 
 
 def is_unknown_method(error: ButtermilkError) -> bool:
@@ -88,7 +99,9 @@ def is_unknown_method(error: ButtermilkError) -> bool:
 def no_credentials(error: Exception, file: Path | None) -> ButtermilkError:
     """For an error of the look-up of credentials."""
     if isinstance(error, TransportError):
-        return UnavailableError(f"cannot get credentials for Pub/Sub: {_short(str(error))}", hint=_RETRIED)
+        return UnavailableError(
+            f"cannot get credentials for Pub/Sub: {_short(str(error))}", hint=_unreached()
+        )
     if file is not None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return MisconfiguredError(
@@ -104,7 +117,9 @@ def _missing(told: str, words: str, resource: str) -> ButtermilkError:
     if _NO_PROJECT.search(words):
         return MisconfiguredError(f"{told}: {words}", hint="set pubsub.project to the project's id")
     kind = "subscription" if "/subscriptions/" in resource else "topic"
-    hint = "set pubsub.create = true, or see buttermilkctl doctor for the command that makes it"
+    hint = (
+        "it is made where pubsub.create = true; else see buttermilkctl doctor for the command that makes it"
+    )
     return GoneError(f"{told}: there is no such {kind}", resource=resource, hint=hint)
 
 
@@ -130,5 +145,5 @@ def _words(error: google.GoogleAPICallError) -> str:
 
 
 def _short(text: str) -> str:
-    line = (text.strip().splitlines() or [""])[0].strip().rstrip(".")
+    line = (_SECOND.sub(r"\2", text.strip()).splitlines() or [""])[0].strip().rstrip(".")
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

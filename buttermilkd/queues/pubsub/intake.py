@@ -147,7 +147,11 @@ class Intake:
     async def _turn_away(self, message: Message, flow: str) -> None:
         age = self._clock.now() - message.published_at
         if flow not in self._flows and age > self._unknown_flow_after:
-            await self._bury(message, f"no host knows flow {flow[:80]!r}, for {age / 60:.0f} min now")
+            reason = (
+                f"no host knows flow {flow[:80]!r}, for {age:,.0f} s now; configure it on a host, and then: "
+                "buttermilkctl dead requeue"
+            )
+            await self._bury(message, reason)
             return
         self._send_back(message.ack_id, message.message_id)
 
@@ -166,7 +170,8 @@ class Intake:
                 one.ack_id, one.message_id, request.encode(), request.attributes(), one.published_at
             )
             reason = (
-                f"{request.job_id} is another job here: two batches have one id, or two records one number"
+                f"{request.job_id} is another job here: two different batches have this id; cancel it, and create them "
+                "again under other ids"
             )
             await self._bury(message, reason)
 
