@@ -42,7 +42,7 @@ def fill(command: Sequence[str], job: Job) -> list[str]:
             raise UnusableArgumentError(
                 f"argument {number} would hold a NUL character, which no argument can"
             )
-        if (octets := len(os.fsencode(argument))) > LARGEST:
+        if (octets := len(argument.encode("utf-8", "surrogatepass"))) > LARGEST:
             raise TooLargeError(
                 f"argument {number} is too large: {octets:,} bytes, and the kernel takes {LARGEST:,}; {USE_A_FILE}"
             )

@@ -187,7 +187,7 @@ async def test_a_clock_that_goes_wrong_is_found(fake: FakePubsub) -> None:
             "does not accept the credentials",
             "gcloud auth",
         ),
-        (Status(grpc.StatusCode.UNAVAILABLE, "Socket closed"), "Socket closed", "wait"),
+        (Status(grpc.StatusCode.UNAVAILABLE, "Socket closed"), "Socket closed", "this machine reaches"),
         (
             Status(grpc.StatusCode.NOT_FOUND, "Requested project not found (project=p)"),
             "project",

@@ -335,8 +335,8 @@ async def test_garbage_is_a_dead_letter_and_nothing_loops(fleet: Fleet) -> None:
     await fleet.says({"type": "job_request", "record_id": "without a flow"})
     await fleet.says({"type": "mystery", "flow": "f", "record_id": "r", "batch_id": "b"})
     await fleet.says({"type": "job_status", "batch_id": "b", "record_id": "r", "status": "running"})
-    assert await take(one, 9) == []
-    assert not fleet.cloud.subscriptions["jobs-sub"]
+    while fleet.cloud.subscriptions["jobs-sub"]:
+        assert await take(one, 9) == []
     assert len(await fleet.letters(one)) == 3
 
 
@@ -485,7 +485,10 @@ async def test_a_message_whose_retry_could_not_be_published_is_a_dead_letter_and
             {"flow": "f", "record_id": f"r-{number}", "batch_id": "b", "text": text}, ensure_ascii=False
         )
         await MemoryBroker(fleet.cloud).publish("jobs", [Outgoing(data.encode(), {})])
-    assert [one.job.record_id for one in await take(one)] == ["r-1"]
+    taken: list[Taken] = []
+    while not taken:
+        taken = await take(one)
+    assert [one.job.record_id for one in taken] == ["r-1"]
     (reason,) = await fleet.letters(one)
     assert reason.startswith("the message is too large to be published again for a retry: 9,600,")
 
