@@ -17,6 +17,7 @@ from buttermilkd.config.values import (
     FileMode,
     FilePath,
     Flag,
+    PositiveDuration,
     Text,
     Texts,
     choice,
@@ -35,6 +36,7 @@ __all__ = [
     "FlowSettings",
     "IdleSettings",
     "PubsubSettings",
+    "RetentionSettings",
     "Settings",
 ]
 
@@ -93,6 +95,15 @@ class ControlSettings(_Table):
     socket_mode: FileMode = file_mode("0660")
 
 
+class RetentionSettings(_Table):
+    """How long batches that have ended are kept, with their jobs, results and logs. Without bounds: for ever."""
+
+    remove_after: PositiveDuration | None = None
+    """Seconds after a batch's end until it is removed."""
+    keep_batches: Annotated[int, whole(1, 10_000_000, 1000)] | None = None
+    """Most ended batches that are kept: those that ended last."""
+
+
 def _flow_name(value: object) -> str:
     if not isinstance(value, str) or not FLOW_NAME.fullmatch(value):
         raise ValueError(
@@ -112,6 +123,7 @@ class Settings(_Table):
     idle: IdleSettings = IdleSettings()
     activity: ActivitySettings = ActivitySettings()
     control: ControlSettings = ControlSettings()
+    retention: RetentionSettings = RetentionSettings()
     flows: dict[Annotated[str, PlainValidator(_flow_name)], FlowSettings] = {}
 
     @field_validator("queue")

@@ -17,6 +17,7 @@ from buttermilkd.daemon import story, upkeep
 from buttermilkd.daemon.assembly import Daemon, opened
 from buttermilkd.daemon.foundations import Given
 from buttermilkd.daemon.reload import follow_signals
+from buttermilkd.daemon.retention import Retention
 from buttermilkd.daemon.telling import extended
 from buttermilkd.daemon.watchdog import Watchdog
 from buttermilkd.host.lifeline import Lifeline, held_by_others
@@ -83,6 +84,7 @@ def _services(daemon: Daemon, notifier: Notifier, hangups: Bell) -> dict[str, Co
         "idle history": upkeep.keep_history(services),
         "batches": story.tell_batches(services.ledger),
         "demand": upkeep.watch_demand(services),
+        "retention": Retention(services.ledger, services.clock, lambda: services.settings.retention).run(),
         "stopped batches": upkeep.finish_stops(services),
         "reloading": follow_signals(hangups, daemon.reloading),
     }

@@ -256,9 +256,12 @@ def requeue(
     Returns how many, and the ids that are left to look at.
 
     Raises:
-        ConflictError: the batch is being cancelled.
+        NotFoundError: the batch was removed meanwhile.
+        ConflictError: it is being cancelled.
     """
     row = connection.execute("SELECT batch_id, phase FROM batches WHERE key = ?", (batch,)).fetchone()
+    if row is None:
+        raise NotFoundError("cannot retry these jobs: their batch has just been removed")
     if row["phase"] == "stopping":
         raise ConflictError(
             f"cannot retry {row['batch_id']}: it is being cancelled", hint="wait until it has ended"

@@ -8,6 +8,7 @@ from buttermilkd.jobs import Status, batch_status
 BATCH_STARTED = "batch.started"
 BATCH_ENDED = "batch.ended"
 BATCH_REOPENED = "batch.reopened"
+BATCH_REMOVED = "batch.removed"
 _TURNS = (BATCH_STARTED, BATCH_ENDED, BATCH_REOPENED)
 
 KEPT = 100_000

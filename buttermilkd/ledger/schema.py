@@ -1,8 +1,11 @@
 """The tables, and how an older ledger becomes a current one."""
 
+import logging
 import sqlite3
 
 from buttermilkd.errors import StorageError
+
+logger = logging.getLogger(__name__)
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -173,15 +176,27 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE batches ADD COLUMN rival TEXT;                -- host that created another batch under the same id
     """,
+    """
+    CREATE INDEX batches_ended ON batches (ended_at, key) WHERE phase = 'ended';
+
+    CREATE TABLE removals (                       -- ids of jobs whose batch is gone, and which are still to go
+        start         INTEGER PRIMARY KEY,
+        stop          INTEGER NOT NULL            -- the first one after them
+    );
+    """,
 )
 """``PRAGMA user_version`` counts how many of these a ledger has had."""
 
 VERSION = len(MIGRATIONS)
 
+INCREMENTAL = 2
+"""What ``PRAGMA auto_vacuum`` answers where unused pages can be given back a few at a time."""
+
 
 def configure(connection: sqlite3.Connection) -> None:
     """Make every commit of this connection survive a power cut."""
     connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts while the file is empty, and at a VACUUM
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 67108864")
@@ -202,3 +217,16 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         )
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT;")
+    if version < VERSION:
+        _make_shrinkable(connection, path)
+
+
+def _make_shrinkable(connection: sqlite3.Connection, path: str) -> None:
+    """Write a ledger anew that cannot give room back to the file system: it is from before that was asked of it."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == INCREMENTAL:
+        return
+    try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("VACUUM")
+    except sqlite3.Error as error:
+        logger.warning("%s will not get smaller when batches are removed: %s", path, error)

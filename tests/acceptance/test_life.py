@@ -296,3 +296,15 @@ def test_beside_a_web_server_it_does_not_speak_for_the_web_servers_service(
         holder.stdin.close()
         assert process.wait(30) == 0
     assert manager.read() == []
+
+
+def test_ended_batches_beyond_the_number_to_keep_are_removed(daemon: Daemon) -> None:
+    daemon.write('[retention]\nkeep_batches = 1\n[flows.fine]\ncommand = ["true"]\n')
+    daemon.start()
+    first, second = (daemon.client.create("fine", records=["r"]).batch_id for _ in range(2))
+    ends = [daemon.ended(batch)["ended_at"] or "" for batch in (first, second)]
+    daemon.stop()
+    gone = first if ends == sorted(ends) else second
+    daemon.start()
+    until(lambda: f"{gone} is removed: 1 job" in daemon.log.read_text(), "the removal of one")
+    assert len(daemon.client.batches(include_ended=True)["batches"]) == 1

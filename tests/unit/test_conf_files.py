@@ -21,6 +21,8 @@ EXAMPLES = {
     "queue",  # set in pubsub.toml
     "pubsub.project",
     "pubsub.credentials",
+    "retention.remove_after",
+    "retention.keep_batches",
     "activity.nginx",
     "activity.ports",
     "daemon.host",
