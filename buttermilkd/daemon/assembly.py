@@ -39,7 +39,6 @@ from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
 from buttermilkd.runner import checks
-from buttermilkd.runner.attempt import Listen
 from buttermilkd.runner.footprint import Footprint
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
@@ -55,6 +54,8 @@ class Daemon:
     services: Services
     reloading: Reloading
     status_line: StatusLine
+    output: JobsOutput | None
+    """None: what jobs print goes into the ledger alone."""
 
 
 @asynccontextmanager
@@ -95,13 +96,14 @@ def _assembled(
     """The rooms, each given what it works with."""
     in_force = InForce(settings)
     flows = in_force.flows
+    output = _output(settings, clock, on.journal, stack)
     runner = Runner(
         flows,
         concurrency=settings.daemon.concurrency,
         scratch=settings.daemon.state_dir / "scratch",
         clock=clock,
         launcher=on.launcher,
-        listen=_listening(settings, clock, on.journal),
+        listen=output.listen if output else None,
     )
     history = History(clock, runner.footprint.are_running)
     stack.push_async_callback(upkeep.write_history, history, on.ledger)
@@ -151,7 +153,7 @@ def _assembled(
         host=settings.daemon.host,
         started_at=clock.now(),
     )
-    return Daemon(services, reloading, status_line)
+    return Daemon(services, reloading, status_line, output)
 
 
 def _rooms(
@@ -173,11 +175,15 @@ def _rooms(
     return reconfigure
 
 
-def _listening(settings: Settings, clock: Clock, journal: Sender | None) -> Listen | None:
+def _output(
+    settings: Settings, clock: Clock, journal: Sender | None, stack: AsyncExitStack
+) -> JobsOutput | None:
     """Where what jobs print goes beside the ledger."""
     if journal is None or not settings.daemon.journal_output:
         return None
-    return JobsOutput(journal, clock).listen
+    output = JobsOutput(journal, clock)
+    stack.callback(output.finish)
+    return output
 
 
 def _gate(

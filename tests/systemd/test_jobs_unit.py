@@ -1,11 +1,11 @@
 """Jobs in a unit of their own: in their slice, frozen as wholes, gone with whichever of daemon and launcher ends."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from buttermilkd.installation.templates import drop_ins
+from buttermilkd.messages import JobView
 from tests.systemd.jobs_unit import (
     GROUP,
     JOBS,
@@ -193,7 +193,7 @@ command = ["sh", "-c", '''
 """
 
 
-def end_of(daemon: SplitDaemon, flow: str) -> tuple[dict[str, Any], str]:
+def end_of(daemon: SplitDaemon, flow: str) -> tuple[JobView, str]:
     """One job of this flow that has ended, and what it printed."""
     job_id = f"{daemon.client.create(flow, records=['r']).batch_id}.1"
     until(lambda: daemon.client.job(job_id)["ended_at"], "the end")
