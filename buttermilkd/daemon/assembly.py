@@ -16,14 +16,14 @@ from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
 from buttermilkd.daemon.foundations import ACTIVITY, CONTROL, Foundations, Given, chosen_launcher, open_ledger
-from buttermilkd.daemon.reload import Reloading
+from buttermilkd.daemon.reload import Reloading, Rooms
 from buttermilkd.daemon.telling import StatusLine
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.journal.output import JobsOutput
 from buttermilkd.host.journal.sender import Sender
-from buttermilkd.host.sockets import give_to, open_at
+from buttermilkd.host.sockets import give_to, ids_of, open_at
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate, Look
 from buttermilkd.idle.history import History
@@ -156,23 +156,26 @@ def _assembled(
     return Daemon(services, reloading, status_line, output)
 
 
-def _rooms(
-    given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate
-) -> Callable[[Settings], None]:
+def _rooms(given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate) -> Rooms:
     """What has every room work by other settings, the gate last: it acts on what it decides at once."""
 
-    def reconfigure(settings: Settings) -> None:
-        if CONTROL not in given.sockets:
-            with suppress(OSError):  # somebody has removed it
-                give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, settings.control.admin_groups)
-        runner.reconfigure(settings.daemon.concurrency)
-        suspension.reconfigure(settings.idle.suspend_max)
-        on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
-        if on.recorder is not None:
-            on.recorder.reconfigure(settings.idle)
-        gate.reconfigure(settings.idle, settings.daemon.concurrency)
+    def prepare(settings: Settings) -> Callable[[], None]:
+        admins = ids_of(settings.control.admin_groups)
 
-    return reconfigure
+        def change_over() -> None:
+            if CONTROL not in given.sockets:
+                with suppress(OSError):  # somebody has removed it
+                    give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, admins)
+            runner.reconfigure(settings.daemon.concurrency)
+            suspension.reconfigure(settings.idle.suspend_max)
+            on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
+            if on.recorder is not None:
+                on.recorder.reconfigure(settings.idle)
+            gate.reconfigure(settings.idle, settings.daemon.concurrency)
+
+        return change_over
+
+    return prepare
 
 
 def _output(
