@@ -157,6 +157,23 @@ def test_a_launcher_that_cannot_start_is_told_of_and_costs_no_attempt(daemon: Sp
     assert daemon.client.job(f"{batch}.1")["attempt"] == 1
 
 
+def test_jobs_run_below_the_daemon_where_a_condition_keeps_their_socket_from_opening(
+    daemon: SplitDaemon,
+) -> None:
+    drop_in(daemon.system, "none", "[Unit]\nConditionPathExists=/none\n", SOCKET)
+    daemon.system.run("systemctl", "stop", SOCKET, JOBS)
+    daemon.system.run("rm", "/run/buttermilkd/jobs.sock")
+    daemon.start(*USER, f"Wants={SOCKET}", f"After={SOCKET}", "Delegate=yes")
+    daemon.group = daemon.system.hierarchy.group(f"/system.slice/{daemon.unit}")
+    one_tree(daemon)
+    assert daemon.path_of(daemon.job()["pid"]).startswith(
+        daemon.path_of(daemon.system.main_pid(daemon.unit)).rpartition("/")[0]
+    )
+    assert daemon.launcher == 0
+    told = daemon.system.run("systemctl", "show", "--property=ConditionResult", SOCKET)
+    assert told == "ConditionResult=no\n"  # by which the doctor knows
+
+
 def test_without_delegation_jobs_are_stopped_by_signals_and_everything_says_so(daemon: SplitDaemon) -> None:
     drop_in(daemon.system, "undelegated", "[Service]\nDelegate=no\n")
     daemon.start(*USER)

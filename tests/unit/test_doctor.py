@@ -76,6 +76,8 @@ def test_a_socket_that_does_not_listen_is_a_problem_and_one_that_is_not_installe
 GONE: Unit = {"LoadState": "not-found", "ActiveState": "inactive"}
 STOPPED: Unit = {**RUNS, "ActiveState": "inactive", "SubState": "dead"}
 FAILED: Unit = {**RUNS, "ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "216"}
+KEPT: Unit = {**STOPPED, "ConditionResult": "no", "ConditionTimestampMonotonic": "5"}
+NEVER: Unit = {**STOPPED, "ConditionResult": "no", "ConditionTimestampMonotonic": "0"}
 STALE: Unit = {**RUNS, "NeedDaemonReload": "yes"}
 AGAIN = (
     "see journalctl -u buttermilkd-jobs -e; then sudo systemctl reset-failed buttermilkd-jobs.service"

@@ -33,6 +33,8 @@ def _socket(installation: Installation, unit: Unit, *, runs: bool) -> Finding:
         return bad(JOBS_SOCKET, f"failed: {unit.get('Result')}: jobs wait", _again(installation))
     if state in _RUNS:
         return good(JOBS_SOCKET, "listening for the daemon")
+    if unit.get("ConditionResult") == "no" and unit.get("ConditionTimestampMonotonic", "0") != "0":
+        return good(JOBS_SOCKET, f"{state}, since a condition of it does not hold: jobs run below the daemon")
     if not runs:
         return good(JOBS_SOCKET, f"{state}; it starts with the daemon")
     detail = f"{state} while the daemon runs: jobs wait, or run below the daemon"

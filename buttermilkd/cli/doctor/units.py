@@ -11,7 +11,8 @@ from buttermilkd.installation.machine import BOOTED
 from buttermilkd.installation.manager import JOBS_SERVICE, JOBS_SOCKET, SERVICE, SOCKET, Unit, shown
 
 _PROPERTIES = (
-    "LoadState,ActiveState,SubState,UnitFileState,Result,ExecMainStatus,NRestarts,NeedDaemonReload,User"
+    "LoadState,ActiveState,SubState,UnitFileState,Result,ExecMainStatus,NRestarts,NeedDaemonReload,User,"
+    "ConditionResult,ConditionTimestampMonotonic"
 )
 
 
