@@ -16,14 +16,14 @@ from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
 from buttermilkd.daemon.foundations import ACTIVITY, CONTROL, Foundations, Given, chosen_launcher, open_ledger
-from buttermilkd.daemon.reload import Reloading
+from buttermilkd.daemon.reload import Reloading, Rooms
 from buttermilkd.daemon.telling import StatusLine
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.journal.output import JobsOutput
 from buttermilkd.host.journal.sender import Sender
-from buttermilkd.host.sockets import give_to, open_at
+from buttermilkd.host.sockets import give_to, ids_of, open_at
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate, Look
 from buttermilkd.idle.history import History
@@ -39,7 +39,6 @@ from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
 from buttermilkd.runner import checks
-from buttermilkd.runner.attempt import Listen
 from buttermilkd.runner.footprint import Footprint
 from buttermilkd.runner.runner import Runner
 from buttermilkd.suspension import Suspension
@@ -55,6 +54,8 @@ class Daemon:
     services: Services
     reloading: Reloading
     status_line: StatusLine
+    output: JobsOutput | None
+    """None: what jobs print goes into the ledger alone."""
 
 
 @asynccontextmanager
@@ -95,13 +96,14 @@ def _assembled(
     """The rooms, each given what it works with."""
     in_force = InForce(settings)
     flows = in_force.flows
+    output = _output(settings, clock, on.journal, stack)
     runner = Runner(
         flows,
         concurrency=settings.daemon.concurrency,
         scratch=settings.daemon.state_dir / "scratch",
         clock=clock,
         launcher=on.launcher,
-        listen=_listening(settings, clock, on.journal),
+        listen=output.listen if output else None,
     )
     history = History(clock, runner.footprint.are_running)
     stack.push_async_callback(upkeep.write_history, history, on.ledger)
@@ -151,33 +153,40 @@ def _assembled(
         host=settings.daemon.host,
         started_at=clock.now(),
     )
-    return Daemon(services, reloading, status_line)
+    return Daemon(services, reloading, status_line, output)
 
 
-def _rooms(
-    given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate
-) -> Callable[[Settings], None]:
+def _rooms(given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate) -> Rooms:
     """What has every room work by other settings, the gate last: it acts on what it decides at once."""
 
-    def reconfigure(settings: Settings) -> None:
-        if CONTROL not in given.sockets:
-            with suppress(OSError):  # somebody has removed it
-                give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, settings.control.admin_groups)
-        runner.reconfigure(settings.daemon.concurrency)
-        suspension.reconfigure(settings.idle.suspend_max)
-        on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
-        if on.recorder is not None:
-            on.recorder.reconfigure(settings.idle)
-        gate.reconfigure(settings.idle, settings.daemon.concurrency)
+    def prepare(settings: Settings) -> Callable[[], None]:
+        admins = ids_of(settings.control.admin_groups)
 
-    return reconfigure
+        def change_over() -> None:
+            if CONTROL not in given.sockets:
+                with suppress(OSError):  # somebody has removed it
+                    give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, admins)
+            runner.reconfigure(settings.daemon.concurrency)
+            suspension.reconfigure(settings.idle.suspend_max)
+            on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
+            if on.recorder is not None:
+                on.recorder.reconfigure(settings.idle)
+            gate.reconfigure(settings.idle, settings.daemon.concurrency)
+
+        return change_over
+
+    return prepare
 
 
-def _listening(settings: Settings, clock: Clock, journal: Sender | None) -> Listen | None:
+def _output(
+    settings: Settings, clock: Clock, journal: Sender | None, stack: AsyncExitStack
+) -> JobsOutput | None:
     """Where what jobs print goes beside the ledger."""
     if journal is None or not settings.daemon.journal_output:
         return None
-    return JobsOutput(journal, clock).listen
+    output = JobsOutput(journal, clock)
+    stack.callback(output.finish)
+    return output
 
 
 def _gate(

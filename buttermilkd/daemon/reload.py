@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 Read = Callable[[str], Settings]
 """Reads and checks the whole configuration, for a daemon whose jobs wait in this queue. Raises MisconfiguredError."""
 
+Rooms = Callable[[Settings], Callable[[], None]]
+"""Looks up in a thread what rooms need for these settings; what it returns has every room work by them, and must not fail."""
+
 
 class Reloading:
     """Carries out reloads, one at a time, whoever asks for them."""
@@ -28,15 +31,15 @@ class Reloading:
         *,
         read: Read,
         in_force: InForce,
-        rooms: Callable[[Settings], None],
+        rooms: Rooms,
         notifier: Notifier,
         sentence: Callable[[], str],
         stopping: Callable[[], bool],
     ) -> None:
         """Put together.
 
-        ``rooms`` has every room work by the settings that are in force; it must not fail. ``sentence`` says how
-        things are, and ``stopping`` whether the daemon is on its way out.
+        ``rooms`` is for the settings that will be in force. ``sentence`` says how things are, and ``stopping`` whether
+        the daemon is on its way out.
         """
         self._read = read
         self._in_force = in_force
@@ -66,9 +69,8 @@ class Reloading:
                     self._notifier.ready(self._sentence())
 
     async def _reloaded(self) -> Changes:
-        before = self._in_force.settings
         try:
-            after = await asyncio.to_thread(self._read, before.queue)
+            changes, change_over = await asyncio.to_thread(self._prepared, self._in_force.settings)
         except MisconfiguredError as error:
             self._in_force.problem = _told(error)
             refused = about(kind=Kind.RELOAD_REFUSED)
@@ -77,13 +79,17 @@ class Reloading:
             logger.error("the configuration is bad: what was in force before stays so", extra=refused)  # noqa: TRY400
             raise
         # From here on nothing waits: every room changes over in the same turn of the loop.
-        changes = compare(before, after)
         self._in_force.put(changes.in_force)
         self._in_force.problem = None
         self._in_force.needs_restart = tuple(change.key for change in changes.needs_restart)
-        self._rooms(changes.in_force)
+        change_over()
         _log(changes)
         return changes
+
+    def _prepared(self, before: Settings) -> tuple[Changes, Callable[[], None]]:
+        """What is other now, and what has all rooms work by it. Raises MisconfiguredError."""
+        changes = compare(before, self._read(before.queue))
+        return changes, self._rooms(changes.in_force)
 
 
 async def follow_signals(hangups: Bell, reloading: Reloading) -> None:

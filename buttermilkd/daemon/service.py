@@ -90,6 +90,8 @@ def _services(daemon: Daemon, notifier: Notifier, hangups: Bell) -> dict[str, Co
     }
     if services.recorder is not None:
         named["recorder"] = services.recorder.run()
+    if daemon.output is not None:
+        named["jobs' output"] = daemon.output.run()
     if notifier.listened:
         named["status line"] = daemon.status_line.run()
     if notifier.watchdog is not None:

@@ -53,7 +53,7 @@ def _bind(listener: socket.socket, path: Path, mode: int, groups: Sequence[str])
     try:
         listener.bind(str(path))
         path.chmod(mode)
-        give_to(path, groups)
+        give_to(path, ids_of(groups))
         listener.listen(BACKLOG)
         listener.setblocking(False)
         return path.lstat().st_ino
@@ -65,12 +65,25 @@ def _bind(listener: socket.socket, path: Path, mode: int, groups: Sequence[str])
         os.umask(mask)
 
 
-def give_to(path: Path, groups: Sequence[str]) -> None:
-    """Let the group connect, where it exists and we may say so; without it the owner alone may."""
+def ids_of(groups: Sequence[str]) -> list[int]:
+    """Those of them that there are. It may take a while, where a directory service knows them."""
+    found = []
     for name in groups:
-        with suppress(KeyError, PermissionError):
-            os.chown(path, -1, grp.getgrnam(name).gr_gid)
+        with suppress(KeyError):
+            found.append(grp.getgrnam(name).gr_gid)
+    return found
+
+
+def give_to(path: Path, groups: Sequence[int]) -> None:
+    """Let the first group connect of those that we may name; without one, our own. Raises OSError: there is no such path."""
+    for group in groups:
+        with suppress(PermissionError):
+            os.chown(path, -1, group)
             return
+    # Not even asked for where nothing would change: a sandbox may forbid the call itself.
+    if path.stat().st_gid != os.getegid():
+        with suppress(PermissionError):
+            os.chown(path, -1, os.getegid())
 
 
 def _remove_stale(path: Path) -> None:

@@ -1,10 +1,10 @@
 """Whether buttermilkd can be installed here, and what is to be done once it is."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from buttermilkd.errors import ButtermilkError, NotPermittedError
+from buttermilkd.installation.manager import JOBS_SERVICE, SERVICE, shown, time_of
 from buttermilkd.installation.plans import ACCOUNT, PROGRAMS, Installed
 from buttermilkd.installation.targets import Target
 
@@ -12,8 +12,8 @@ BOOTED = Path("/run/systemd/system")
 """There where systemd runs the machine: see sd_booted(3)."""
 _HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
 """What the daemon's unit cannot see."""
-_SERVICE = "buttermilkd.service"
-_PATIENCE = 30
+_COARSE = 0.01
+"""Seconds by which the times of files may lag behind the clock."""
 
 
 def demand_systemd(booted: Path = BOOTED) -> None:
@@ -53,26 +53,28 @@ def demand_visible(installed: Installed) -> None:
 
 
 def restart_due(target: Target, installed: Installed) -> bool:
-    """Whether a daemon runs that is older than its programs or its unit."""
-    properties = "--property=ActiveState,ExecMainStartTimestamp"
-    done = subprocess.run(
-        target.systemctl("show", "--timestamp=unix", properties, _SERVICE),
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE,
-        check=False,
-    )
-    shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-    started = shown.get("ExecMainStartTimestamp", "").removeprefix("@")
-    if shown.get("ActiveState") not in {"active", "reloading"} or not started.isdecimal():
+    """Whether a daemon runs, or its jobs' service, that is older than its programs or its unit."""
+    units = shown(target, "ActiveState,ExecMainStartTimestamp", SERVICE, JOBS_SERVICE)
+    running = {
+        name: started
+        for name, unit in units.items()
+        if unit.get("ActiveState") in {"active", "reloading"}
+        and (started := time_of(unit.get("ExecMainStartTimestamp", ""))) is not None
+    }
+    if SERVICE not in running:
         return False
-    # The manager tells whole seconds.
-    return any(int(file.stat().st_mtime) >= int(started) for file in _runs_on(target, installed))
+    # Where jobs have no service yet, it is the daemon's next start that finds the new one.
+    jobs = running.get(JOBS_SERVICE, running[SERVICE])
+    return any(
+        file.stat().st_mtime >= started - _COARSE
+        for service, started in ((SERVICE, running[SERVICE]), (JOBS_SERVICE, jobs))
+        for file in _runs_on(target, installed, service)
+    )
 
 
-def _runs_on(target: Target, installed: Installed) -> Iterator[Path]:
+def _runs_on(target: Target, installed: Installed, service: str) -> Iterator[Path]:
     files = [installed.folder / program for program in PROGRAMS]
-    files += [target.units / _SERVICE, *(target.units / f"{_SERVICE}.d").glob("*.conf")]
+    files += [target.units / service, *(target.units / f"{service}.d").glob("*.conf")]
     return (file for file in files if file.exists())
 
 

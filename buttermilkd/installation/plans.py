@@ -8,7 +8,8 @@ from pathlib import Path
 
 from buttermilkd.config.reference import reference
 from buttermilkd.errors import ButtermilkError, NotFoundError
-from buttermilkd.installation.steps import Content, Leave, Link, Remove, Run, Step, Write, draft_of
+from buttermilkd.installation.links import Link
+from buttermilkd.installation.steps import Clear, Content, Leave, Remove, Run, Step, Write, draft_of
 from buttermilkd.installation.targets import Target
 from buttermilkd.installation.templates import FOLDER, drop_ins, rendered, units
 
@@ -86,18 +87,19 @@ def uninstalling(target: Target, installed: Installed, *, purge: bool = False) -
     present = [name for name in names if (target.units / name).exists()]
     catalog = target.catalog is not None and (target.catalog / CATALOG).exists()
     if present:
-        yield Run(target.systemctl("disable", "--now", "--quiet", *present))
+        # The daemon lets its jobs end, for as long as the configuration says; systemd bounds that.
+        yield Run(target.systemctl("disable", "--now", "--quiet", *present), patience=None)
     for path in _files(target):
         # An installation that was interrupted may have left a draft.
         yield from (Remove(file, target.bases) for file in (draft_of(path), path) if file.exists())
     for program in PROGRAMS:
-        link = target.links / program
-        if link.is_symlink() and Link(link, installed.folder / program).verb != "keep":
-            yield Remove(link)
+        link = Link(target.links / program, installed.folder / program)
+        if link.is_ours:
+            yield Remove(link.path)
     for drop_in in _own_drop_ins(target, installed):
         yield Remove(drop_in, (target.units,))
     if target.runtime and target.runtime.exists():
-        yield Remove(target.runtime)
+        yield Clear(target.runtime)
     yield Run(target.systemctl("daemon-reload"))
     if catalog:
         yield Run(("journalctl", "--update-catalog"))

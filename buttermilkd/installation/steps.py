@@ -1,7 +1,9 @@
 """What an installation is made of, one step at a time. Each says what it would do now, and does it."""
 
+import errno
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Protocol
 from buttermilkd.errors import ButtermilkError
 
 PATIENCE = 300
-"""Seconds for a command; a service that is stopped may wait for its jobs."""
+"""Seconds for a command that has nobody to wait for."""
 _MODE = 0o644
 _FOLDER_MODE = 0o755
 
@@ -90,45 +92,13 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A program's name in a folder where shells look for it. What somebody else has put there stays."""
-
-    path: Path
-    target: Path
-
-    @property
-    def verb(self) -> str:
-        if self.path.is_symlink() and self.path.readlink() == self.target:
-            return "same"
-        if not self.path.exists():
-            return "link"  # also where one leads to programs that are gone
-        return "same" if _same_file(self.path, self.target) else "keep"
-
-    @property
-    def subject(self) -> str:
-        return f"{self.path} -> {self.target}" if self.verb == "link" else str(self.path)
-
-    @property
-    def changes(self) -> bool:
-        return self.verb == "link"
-
-    def do(self) -> None:
-        if not self.changes:
-            return
-        try:
-            make_folder(self.path.parent)
-            self.path.unlink(missing_ok=True)
-            self.path.symlink_to(self.target)
-        except OSError as error:
-            raise ButtermilkError(f"cannot make the link {self.path}: {error.strerror}") from error
-
-
-@dataclass(frozen=True, slots=True)
 class Run:
     """A command, which must succeed."""
 
     words: tuple[str, ...]
     hint: str | None = None
+    patience: float | None = PATIENCE
+    """Seconds; None where something else bounds it."""
 
     verb = "run"
     changes = True
@@ -140,7 +110,12 @@ class Run:
     def do(self) -> None:
         try:
             done = subprocess.run(
-                self.words, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
+                self.words,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self.patience,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ButtermilkError(f"cannot run {self.subject}: {error}", hint=self.hint) from error
@@ -180,6 +155,34 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Clear:
+    """A folder of sockets, which stays while somebody listens at one of them."""
+
+    path: Path
+
+    @property
+    def verb(self) -> str:
+        return "keep" if self._living() else "remove"
+
+    @property
+    def subject(self) -> str:
+        living = self._living()
+        return f"{self.path}: somebody listens at {living}" if living else str(self.path)
+
+    @property
+    def changes(self) -> bool:
+        return not self._living()
+
+    def do(self) -> None:
+        if self.changes:
+            Remove(self.path).do()
+
+    def _living(self) -> str | None:
+        """The name of one."""
+        return next((file.name for file in sorted(self.path.iterdir()) if _is_listened_at(file)), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """Something that belongs to the user, and stays."""
 
@@ -211,8 +214,7 @@ def make_folder(folder: Path) -> None:
         one.chmod(_FOLDER_MODE)
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+def _is_listened_at(path: Path) -> bool:
+    """Seen without a call, which would start a service: nobody listens for datagrams, and that is what is said then."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return path.is_socket() and probe.connect_ex(os.fspath(path)) in (0, errno.EPROTOTYPE)

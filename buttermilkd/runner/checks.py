@@ -17,7 +17,8 @@ def check(flow: FlowSettings) -> str | None:
     """Why ``flow`` cannot run here; None where nothing speaks against it.
 
     It looks at files, and asks a callable's interpreter for its version: a few milliseconds, so call it
-    off the event loop.
+    off the event loop. It sees what the daemon sees; where jobs have a service of their own, that one's sandbox
+    may show them more, or less.
     """
     if not flow.directory.is_dir():
         return f"its directory {flow.directory} does not exist"

@@ -1,5 +1,6 @@
 """A configuration that changes under a daemon that runs: by ``buttermilkctl reload`` and by SIGHUP."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.acceptance.fake_manager import Manager
 from tests.acceptance.program import IDLE_AT_ONCE, Daemon, until
+from tests.parts import need
 
 WAIT = """
 [flows.wait]
@@ -41,6 +43,16 @@ def test_reload_prints_what_has_changed_and_all_of_it_holds_at_once(daemon: Daem
 def test_a_reload_that_changes_nothing_says_so(daemon: Daemon) -> None:
     daemon.start()
     assert daemon.ctl("reload").stdout == "nothing has changed\n"
+
+
+def test_a_group_that_may_change_nothing_any_more_may_not_connect_any_more(daemon: Daemon) -> None:
+    need(os.geteuid() == 0, "root, which alone may give a socket to any group")
+    daemon.write('[control]\nadmin_groups = ["daemon"]\n')
+    daemon.start()
+    assert daemon.control.group() == "daemon"
+    daemon.write("[control]\nadmin_groups = []\n")
+    assert daemon.ctl("reload").stdout == "control.admin_groups: [daemon] → []\n"
+    assert daemon.control.stat().st_gid == os.getegid()
 
 
 def test_running_jobs_go_on_as_they_began_and_later_ones_are_new(daemon: Daemon) -> None:

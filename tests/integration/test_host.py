@@ -1,6 +1,7 @@
 """One daemon a state directory, and the sockets it listens on."""
 
 import fcntl
+import grp
 import json
 import os
 import socket
@@ -13,7 +14,8 @@ import pytest
 
 from buttermilkd.errors import ConflictError, StorageError
 from buttermilkd.host.instance import boot_id, sole_instance, start_ticks
-from buttermilkd.host.sockets import listening
+from buttermilkd.host.sockets import give_to, ids_of, listening
+from tests.parts import need
 
 
 def test_the_lock_file_names_its_owner(tmp_path: Path) -> None:
@@ -88,6 +90,22 @@ def test_a_socket_has_the_wanted_mode_and_is_removed_afterwards(tmp_path: Path) 
             client.connect(str(path))
         assert listener.getblocking() is False
     assert not path.exists()
+
+
+def test_a_socket_is_for_the_first_group_that_there_is_and_for_the_owners_own_without_one(
+    tmp_path: Path,
+) -> None:
+    need(os.geteuid() == 0, "root, which alone may give a socket to any group")
+    path = tmp_path / "s"
+    daemon = grp.getgrnam("daemon").gr_gid
+    with listening(path, 0o660, ["no-such-group", "daemon"]):
+        assert path.stat().st_gid == daemon
+        give_to(path, ids_of([]))
+        assert path.stat().st_gid == os.getegid()
+        give_to(path, ids_of(["daemon"]))
+        assert path.stat().st_gid == daemon
+        give_to(path, ids_of(["no-such-group"]))
+        assert path.stat().st_gid == os.getegid()
 
 
 def test_what_a_dead_daemon_left_is_replaced(tmp_path: Path) -> None:

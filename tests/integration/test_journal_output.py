@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.clock import SystemClock
-from buttermilkd.host.journal.output import OF_ALL_JOBS, OF_ONE_JOB, JobsOutput
+from buttermilkd.host.journal.output import OF_ALL_CUTS, OF_ALL_JOBS, OF_ONE_JOB, TOGETHER_EVERY, JobsOutput
 from buttermilkd.host.journal.sender import NativeTransport, Sender
 from buttermilkd.jobs import Job
 from buttermilkd.journal import Kind
@@ -170,3 +170,45 @@ async def test_what_was_left_out_is_told_before_what_comes_next(journal: Journal
     assert cut["MESSAGE"].startswith("… 7 lines left out here: buttermilkctl logs batch-1.1")
     assert (cut["MESSAGE_ID"], cut["JOB_ID"], cut["LINES"]) == (Kind.OUTPUT_CUT, "batch-1.1", "7")
     assert (later["MESSAGE"], later["STREAM"]) == ("later", "stderr")
+
+
+async def left_out(journal: Journal, lines: int) -> list[int]:
+    """How many lines each entry says were left out, until it is so many together."""
+    told: list[int] = []
+    while sum(told) < lines:
+        entry = await journal.next()
+        if entry.get("MESSAGE_ID") == Kind.OUTPUT_CUT:
+            told.append(int(entry["LINES"]))
+    return told
+
+
+async def test_of_very_many_short_jobs_what_was_left_out_is_told_together(journal: Journal) -> None:
+    clock = HandMovedClock()
+    output = JobsOutput(journal.sender, clock)
+    for job in JOBS[: OF_ALL // BURST]:
+        output.listen(job).write(b"x\n" * BURST, errors=False)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(output.run())
+        for number in range(1000):
+            short = output.listen(Job(f"batch-2.{number}", "batch-2", "flow", "r", {}))
+            short.write(b"one\ntwo\n", errors=False)
+            short.finish()
+            await asyncio.sleep(0)
+        at_once = int(OF_ALL_CUTS["burst"])
+        assert await left_out(journal, 2 * at_once + 2) == [2] * (at_once + 1)
+        await clock.advance(TOGETHER_EVERY)
+        assert await left_out(journal, 2 * (1000 - at_once - 1)) == [2 * (1000 - at_once - 1)]
+        running.cancel()
+    assert journal.nothing_is_left()
+
+
+async def test_what_was_left_out_and_not_told_is_told_at_the_end(journal: Journal) -> None:
+    output = JobsOutput(journal.sender, HandMovedClock())
+    listeners = [output.listen(job) for job in JOBS * 10]
+    for listener in listeners:
+        listener.write(b"x\n" * (BURST + 1), errors=False)
+        listener.finish()
+    output.finish()
+    told = await left_out(journal, (BURST + 1) * len(listeners) - OF_ALL)
+    assert len(told) == int(OF_ALL_CUTS["burst"]) + 1
+    assert journal.nothing_is_left()

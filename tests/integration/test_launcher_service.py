@@ -111,6 +111,34 @@ def _hears_of_stops(pid: int) -> bool:
     return bool(int(mask.split()[1], 16) & 1 << signal.SIGTERM - 1)
 
 
+_FORGE = """
+import ctypes, struct, sys
+target, parent = int(sys.argv[1]), int(sys.argv[2])
+for code in (-1, -6, -60):  # SI_QUEUE, SI_TKILL, and what asyncio in the kernel says
+    info = ctypes.create_string_buffer(struct.pack("=iiiiiI104x", 15, 0, code, 0, parent, 0), 128)
+    status = ctypes.CDLL(None, use_errno=True).syscall({call}, target, 15, info)
+    print(status if status == 0 else ctypes.get_errno())
+"""
+_RT_SIGQUEUEINFO = {"x86_64": 129, "aarch64": 138}
+
+
+async def test_a_sender_that_pretends_to_be_the_parent_stops_nothing(unit: Service) -> None:
+    number = _RT_SIGQUEUEINFO.get(os.uname().machine)
+    need(number is not None, "a machine whose number of rt_sigqueueinfo(2) is known")
+    peer = unit.connect()
+    peer.send({"mark": "m"})
+    process = await unit.start()
+    await until_ready(peer)
+    forger = [sys.executable, "-c", _FORGE.replace("{call}", str(number)), str(process.pid), str(os.getpid())]
+    done = await asyncio.to_thread(subprocess.run, forger, capture_output=True, text=True, check=True)
+    assert "0" in done.stdout.split(), "the kernel has let none of them pass"
+    peer.spawn("exit 3")  # what it answers comes after what the signal has caused
+    assert [(await peer.heard())[0] for _ in range(2)] == ["started", "ended"]
+    process.terminate()
+    assert await peer.heard() == ["stopping", 0, 0]
+    peer.close()
+
+
 @pytest.mark.parametrize("first", [b"\0", b"[]", b"{}", b"not JSON"])
 async def test_who_does_not_introduce_itself_is_refused_and_the_next_is_served(
     unit: Service, first: bytes

@@ -50,9 +50,9 @@ def install(system: Systemd) -> None:
     system.run("systemctl", "restart", SOCKET)
 
 
-def drop_in(system: Systemd, name: str, text: str) -> None:
-    """Change the service of the jobs, from its next start on."""
-    folder = system.file(f"{_INSTALLED}/{JOBS}.d")
+def drop_in(system: Systemd, name: str, text: str, unit: str = JOBS) -> None:
+    """Change the service of the jobs, or another of their units, from its next start on."""
+    folder = system.file(f"{_INSTALLED}/{unit}.d")
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.conf").write_text(text)
     system.run("systemctl", "daemon-reload")

@@ -147,7 +147,7 @@ def web_server(daemon: DaemonService) -> Iterator[WebServer]:
     """One that reports to this daemon, as a service beside it."""
     system, unit = daemon.system, f"web-of-{daemon.unit}"
     port = f"/run/{unit}.port"
-    output = (f"StandardOutput=file:{port}", f"WorkingDirectory={CHECKOUT}")
+    output = (f"StandardOutput=truncate:{port}", f"WorkingDirectory={CHECKOUT}")
     command = (sys.executable, "-m", "tests.acceptance.web_server", daemon.socket("activity"))
     system.start(unit, *DYNAMIC_USER, *output, command=command)
     try:

@@ -62,6 +62,7 @@ def test_from_a_checkout_to_a_service_that_people_use_and_back_to_what_is_theirs
     assert_a_person_of_the_group_can_use_it(fresh, "ada")
     assert_a_second_installation_changes_nothing(fresh)
     assert_an_upgrade_leaves_alone_what_runs(fresh)
+    assert_what_is_changed_for_jobs_is_due_a_restart_as_well(fresh)
     assert_it_can_be_taken_away(fresh, before)
 
 
@@ -119,7 +120,9 @@ def assert_a_person_of_the_group_can_use_it(fresh: Computer, user: str) -> None:
     assert owner == "drwxr-x--- buttermilk:buttermilk"
 
     found = checks(fresh, "buttermilkctl", user)
-    subjects = ("buttermilkd.service", "buttermilkd.socket", "account", "rights", "socket", "state", "queue")
+    jobs = ("buttermilkd-jobs.service", "buttermilkd-jobs.socket")
+    own = ("buttermilkd.service", "buttermilkd.socket", "account", "rights", "socket", "state", "queue")
+    subjects = (*jobs, *own)
     assert [name for name in subjects if not found[name]["ok"]] == []
     assert str(found["state"]["detail"]).startswith("/var/lib/buttermilkd")
 
@@ -153,6 +156,14 @@ def assert_an_upgrade_leaves_alone_what_runs(fresh: Computer) -> None:
     assert json.loads(fresh.run("buttermilkctl", "status", "first", "--json"))["completed"] == 2
     assert "a restart is due" not in fresh.install()
     assert not older.exists()
+
+
+def assert_what_is_changed_for_jobs_is_due_a_restart_as_well(fresh: Computer) -> None:
+    changed = ("buttermilkctl", "service", "install", "--drop-in", "memory-deny-write-execute")
+    assert "a restart is due" in fresh.run(*changed)
+    fresh.run("systemctl", "restart", "buttermilkd")
+    until(lambda: active(fresh, "buttermilkd-jobs.service") == "active", "the jobs' service")
+    assert "a restart is due" not in fresh.run(*changed)
 
 
 def assert_it_can_be_taken_away(fresh: Computer, before: set[str]) -> None:

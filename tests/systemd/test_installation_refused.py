@@ -95,3 +95,36 @@ def test_help_shows_every_option(script: str) -> None:
     assert f"sudo scripts/{Path(script).name} [" in text
     assert "\n  --dry-run" in text
     assert "set -euo" not in text
+
+
+MADE = r"""
+source <(sed -e '/^read_options "\$@"$/,$d' -e '/^cd /d' -e "s|^readonly base=.*|readonly base=$2|" "$1")
+python=$2/python pubsub=yes
+pip() { [[ $1 == install ]] || : >"$environment/wheel/buttermilkd-1-py3-none-any.whl"; }
+mv() { [[ $2 != "$stop_at" ]] || exit 9; command mv "$@"; }
+stop_at=$3
+make_environment
+"""
+"""Runs the script's own step, which makes an environment, up to the moment at which it is put into use."""
+PYTHON = r"""#!/bin/sh
+[ "$2" != venv ] || { mkdir -p "$3/bin" "$3/wheel" && printf '#!/bin/sh\n' >"$3/bin/buttermilkd" && chmod +x "$3/bin/buttermilkd"; }
+"""
+
+
+def test_a_version_that_is_in_use_remembers_from_its_first_moment_that_it_is_to_have_pubsub(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    current = tmp_path / "current"
+
+    def made(stop_at: str) -> int:
+        words = ["bash", "-c", MADE, "bash", INSTALL, str(tmp_path), stop_at]
+        return subprocess.run(words, capture_output=True, check=False).returncode
+
+    assert made(stop_at=str(tmp_path / ".current")) == 9
+    (environment,) = tmp_path.glob("env.*")
+    assert not current.exists()
+    assert (environment / ".with-pubsub").exists()
+    assert made(stop_at="") == 0
+    assert (current / ".with-pubsub").exists()

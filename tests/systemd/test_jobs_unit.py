@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from buttermilkd.installation.templates import drop_ins
+from buttermilkd.messages import JobView
 from tests.systemd.jobs_unit import (
     GROUP,
     JOBS,
@@ -155,6 +157,23 @@ def test_a_launcher_that_cannot_start_is_told_of_and_costs_no_attempt(daemon: Sp
     assert daemon.client.job(f"{batch}.1")["attempt"] == 1
 
 
+def test_jobs_run_below_the_daemon_where_a_condition_keeps_their_socket_from_opening(
+    daemon: SplitDaemon,
+) -> None:
+    drop_in(daemon.system, "none", "[Unit]\nConditionPathExists=/none\n", SOCKET)
+    daemon.system.run("systemctl", "stop", SOCKET, JOBS)
+    daemon.system.run("rm", "/run/buttermilkd/jobs.sock")
+    daemon.start(*USER, f"Wants={SOCKET}", f"After={SOCKET}", "Delegate=yes")
+    daemon.group = daemon.system.hierarchy.group(f"/system.slice/{daemon.unit}")
+    one_tree(daemon)
+    assert daemon.path_of(daemon.job()["pid"]).startswith(
+        daemon.path_of(daemon.system.main_pid(daemon.unit)).rpartition("/")[0]
+    )
+    assert daemon.launcher == 0
+    told = daemon.system.run("systemctl", "show", "--property=ConditionResult", SOCKET)
+    assert told == "ConditionResult=no\n"  # by which the doctor knows
+
+
 def test_without_delegation_jobs_are_stopped_by_signals_and_everything_says_so(daemon: SplitDaemon) -> None:
     drop_in(daemon.system, "undelegated", "[Service]\nDelegate=no\n")
     daemon.start(*USER)
@@ -170,7 +189,14 @@ def test_without_delegation_jobs_are_stopped_by_signals_and_everything_says_so(d
         assert tree.is_gone()
 
 
-LOOK = """
+REACHED = """python3 -c '
+import socket
+for name, kind in (("control", 1), ("activity", 1), ("jobs", 5)):  # SOCK_STREAM, SOCK_SEQPACKET
+    if socket.socket(socket.AF_UNIX, kind).connect_ex("/run/buttermilkd/" + name + ".sock") == 0:
+        print("reaches", name)
+'"""
+"""What a job runs to see which of the daemon's sockets it may connect to."""
+LOOK = f"""
 [flows.look]
 command = ["sh", "-c", '''
     cat /run/credentials/*/key /proc/[0-9]*/root/run/credentials/*/key /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n"
@@ -178,12 +204,20 @@ command = ["sh", "-c", '''
     touch /srv/refused /srv/allowed/made ~/kept
     echo "passed on: <$NOTIFY_SOCKET$LISTEN_FDS$INVOCATION_ID>"
     python3 -c "import socket; socket.create_server((\'127.0.0.1\', 0)); print(\'listens\')"
+    {REACHED}
     echo \'"seen"\' >"$BUTTERMILK_RESULT"
 ''']
 """
 
 
-def test_a_job_sees_neither_the_daemons_key_nor_its_ledger_and_writes_where_it_may(
+def end_of(daemon: SplitDaemon, flow: str) -> tuple[JobView, str]:
+    """One job of this flow that has ended, and what it printed."""
+    job_id = f"{daemon.client.create(flow, records=['r']).batch_id}.1"
+    until(lambda: daemon.client.job(job_id)["ended_at"], "the end")
+    return daemon.client.job(job_id), b"".join(daemon.client.log(job_id)).decode()
+
+
+def test_a_job_sees_neither_the_daemons_key_nor_its_ledger_nor_its_sockets_and_writes_where_it_may(
     daemon: SplitDaemon,
 ) -> None:
     system = daemon.system
@@ -193,22 +227,45 @@ def test_a_job_sees_neither_the_daemons_key_nor_its_ledger_and_writes_where_it_m
     key = f"/proc/{system.main_pid(daemon.unit)}/root/run/credentials/{daemon.unit}/key"
     same_user = ("setpriv", "--reuid=buttermilk", "--regid=buttermilk", "--clear-groups")
     assert system.run(*same_user, "cat", key) == "5ecret\n"  # which is what the unit of jobs has to prevent
-    job_id = f"{daemon.client.create('look', records=['r']).batch_id}.1"
-    job = until(
-        lambda: (
-            job if (job := daemon.client.job(job_id))["status"] != "running" and job["ended_at"] else None
-        ),
-        "the end",
-    )
-    log = b"".join(daemon.client.log(job_id)).decode()
+    job, log = end_of(daemon, "look")
     assert (job["status"], job["result"]) == ("completed", "seen"), log
     assert "5ecret" not in log
     assert "\nscratch\n" in f"\n{log}"
     assert "passed on: <>" in log
     assert "listens" in log
+    # They have the daemon's user, whom it lets do everything.
+    assert "reaches" not in log
     assert "/srv/refused" in log
     assert system.file("/srv/allowed/made").exists()
     assert system.file("/var/cache/buttermilkd/kept").exists()
+
+
+USE = f"""
+[flows.use]
+command = ["sh", "-c", '''
+    touch /srv/study/made && cat /srv/study/of-a-group
+    {REACHED}
+''']
+"""
+
+
+def test_jobs_run_under_all_drop_ins_for_them_and_may_do_what_these_say(daemon: SplitDaemon) -> None:
+    system = daemon.system
+    system.run("sh", "-c", "getent group render || groupadd --system render")
+    system.run("install", "-d", "-o", "buttermilk", "/srv/study")
+    system.run(
+        "sh",
+        "-c",
+        "cd /srv/study && echo seen >of-a-group && chgrp render of-a-group && chmod 640 of-a-group",
+    )
+    for name, file in drop_ins().items():
+        if file.parent.name == f"{JOBS}.d":
+            drop_in(system, name, file.read_text())
+    daemon.start(*USER, flows=USE)
+    job, log = end_of(daemon, "use")
+    assert job["status"] == "completed", log
+    assert log == "seen\nreaches control\nreaches activity\n"
+    assert system.file("/srv/study/made").exists()
 
 
 def test_the_units_are_in_order_and_their_exposure_is_low(daemon: SplitDaemon) -> None:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from buttermilkd.cli.doctor.units import Installation, Unit, service, socket_of
+from buttermilkd.cli.doctor.asked import Installation
+from buttermilkd.cli.doctor.jobs import examine as examine_jobs
+from buttermilkd.cli.doctor.units import service, socket_of
+from buttermilkd.installation.manager import JOBS_SERVICE, JOBS_SOCKET, SERVICE, Unit, time_of
 from buttermilkd.installation.targets import machine, one_user
 
 MACHINES = Installation(Path("/run/buttermilkd/control.sock"), machine())
@@ -68,6 +71,71 @@ def test_a_socket_that_does_not_listen_is_a_problem_and_one_that_is_not_installe
     assert socket_of(MACHINES, {}).ok
     stopped = socket_of(MACHINES, {**LISTENS, "ActiveState": "inactive"})
     assert (stopped.ok, stopped.mend) == (False, "sudo systemctl enable --now buttermilkd.socket")
+
+
+GONE: Unit = {"LoadState": "not-found", "ActiveState": "inactive"}
+STOPPED: Unit = {**RUNS, "ActiveState": "inactive", "SubState": "dead"}
+FAILED: Unit = {**RUNS, "ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "216"}
+KEPT: Unit = {**STOPPED, "ConditionResult": "no", "ConditionTimestampMonotonic": "5"}
+NEVER: Unit = {**STOPPED, "ConditionResult": "no", "ConditionTimestampMonotonic": "0"}
+STALE: Unit = {**RUNS, "NeedDaemonReload": "yes"}
+AGAIN = (
+    "see journalctl -u buttermilkd-jobs -e; then sudo systemctl reset-failed buttermilkd-jobs.service"
+    " buttermilkd-jobs.socket; sudo systemctl restart buttermilkd-jobs.socket"
+)
+
+
+@pytest.mark.parametrize(
+    ("socket", "jobs", "daemon", "subject", "ok", "said", "mend"),
+    [
+        (LISTENS, RUNS, RUNS, JOBS_SOCKET, True, "listening", None),
+        (LISTENS, RUNS, RUNS, JOBS_SERVICE, True, "active (running)", None),
+        (LISTENS, STOPPED, STOPPED, JOBS_SERVICE, True, "starts with the daemon", None),
+        (STOPPED, STOPPED, STOPPED, JOBS_SOCKET, True, "starts with the daemon", None),
+        (
+            STOPPED,
+            STOPPED,
+            RUNS,
+            JOBS_SOCKET,
+            False,
+            "jobs wait",
+            "sudo systemctl start buttermilkd-jobs.socket",
+        ),
+        (
+            LISTENS,
+            STOPPED,
+            RUNS,
+            JOBS_SERVICE,
+            False,
+            "although the daemon",
+            "sudo systemctl restart buttermilkd",
+        ),
+        (LISTENS, FAILED, RUNS, JOBS_SERVICE, False, "failed: exit-code, exit status 216", AGAIN),
+        (FAILED, FAILED, RUNS, JOBS_SOCKET, False, "failed: exit-code: jobs wait", AGAIN),
+        (LISTENS, STALE, RUNS, JOBS_SERVICE, False, "changed on disk", "sudo systemctl daemon-reload"),
+        (STALE, RUNS, RUNS, JOBS_SOCKET, False, "changed on disk", "sudo systemctl daemon-reload"),
+        (LISTENS, GONE, RUNS, JOBS_SERVICE, False, "not installed", "sudo buttermilkctl service install"),
+        (GONE, GONE, RUNS, JOBS_SOCKET, True, "below the daemon", "sudo buttermilkctl service install"),
+    ],
+)
+def test_the_state_of_the_units_of_jobs_has_its_mend(
+    socket: Unit, jobs: Unit, daemon: Unit, subject: str, ok: bool, said: str, mend: str | None
+) -> None:
+    units = {JOBS_SOCKET: socket, JOBS_SERVICE: jobs, SERVICE: daemon}
+    finding = {one.subject: one for one in examine_jobs(MACHINES, units)}[subject]
+
+    assert (finding.ok, finding.mend) == (ok, mend)
+    assert said in finding.detail
+
+
+def test_a_users_daemon_has_no_units_of_jobs() -> None:
+    assert list(examine_jobs(USERS, {SERVICE: RUNS, JOBS_SOCKET: GONE, JOBS_SERVICE: GONE})) == []
+
+
+def test_a_time_that_systemd_tells_is_understood_and_none_is_none() -> None:
+    assert time_of("Thu 1970-01-01 00:01:00.250000 UTC") == 60.25
+    assert time_of("") is None
+    assert time_of("n/a") is None
 
 
 def test_which_daemon_is_asked_is_seen_from_its_socket() -> None:

@@ -1,6 +1,7 @@
 """What an installation consists of: units are filled in, each step tells what it does, and all can be undone."""
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from buttermilkd.errors import ButtermilkError, MisconfiguredError, NotFoundError, NotPermittedError
 from buttermilkd.installation.carrying import carry_out
+from buttermilkd.installation.links import Link
 from buttermilkd.installation.machine import demand_root, demand_systemd, demand_visible
+from buttermilkd.installation.plans import PROGRAMS as PROGRAM_NAMES
 from buttermilkd.installation.plans import Installed, installing, uninstalling
-from buttermilkd.installation.steps import Link, Remove, Run, Step, Write, draft_of
+from buttermilkd.installation.steps import Remove, Run, Step, Write, draft_of
 from buttermilkd.installation.targets import Target, machine, one_user
 from buttermilkd.installation.templates import FOLDER, drop_ins, rendered, units
 
@@ -199,6 +202,43 @@ def test_units_are_stopped_before_anything_is_removed(target: Target) -> None:
     assert {"buttermilkd.service", "buttermilkd.socket"} <= set(first.words)
 
 
+def test_the_end_of_the_services_is_waited_for_however_long_their_jobs_take(target: Target) -> None:
+    told(without_commands(list(installing(target, INSTALLED))), dry_run=False)
+
+    first = next(iter(uninstalling(target, INSTALLED)))
+
+    assert isinstance(first, Run)
+    assert first.patience is None
+
+
+def test_a_command_that_hangs_is_given_up() -> None:
+    message, _ = raising(Run(("sleep", "1000"), patience=0.01).do, ButtermilkError)
+    assert message.startswith("cannot run sleep 1000: ")
+
+
+def test_a_folder_of_sockets_goes_unless_somebody_listens_there(tmp_path: Path) -> None:
+    target = machine(tmp_path)
+    assert target.runtime is not None
+    target.runtime.mkdir(parents=True)
+    for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+        with socket.socket(socket.AF_UNIX, kind) as listener:
+            listener.bind(str(target.runtime / "control.sock"))
+            listener.listen()
+            lines = told(without_commands(list(uninstalling(target, INSTALLED))), dry_run=False)
+            assert f"keep   {target.runtime}: somebody listens at control.sock" in lines
+            assert (target.runtime / "control.sock").exists()
+            listener.setblocking(False)
+            with pytest.raises(BlockingIOError):  # nobody has called, which would start a service
+                listener.accept()
+        (target.runtime / "control.sock").unlink()
+    (target.runtime / "left.sock").touch()
+
+    assert f"remove {target.runtime}" in told(list(uninstalling(target, INSTALLED)))
+    told(without_commands(list(uninstalling(target, INSTALLED))), dry_run=False)
+
+    assert not target.runtime.exists()
+
+
 def test_uninstalling_where_nothing_is_installed_has_next_to_nothing_to_do(target: Target) -> None:
     assert [step.verb for step in uninstalling(target, INSTALLED) if step.verb != "leave"] == ["run"]
 
@@ -243,7 +283,7 @@ def test_a_program_that_somebody_else_has_put_there_is_left_alone(tmp_path: Path
 
 
 def test_a_link_to_programs_that_are_gone_is_replaced(tmp_path: Path) -> None:
-    link, programs = tmp_path / "link", tmp_path / "bin/program"
+    link, programs = tmp_path / "program", tmp_path / "bin/program"
     link.symlink_to(tmp_path / "gone")
     programs.parent.mkdir()
     programs.touch()
@@ -252,7 +292,68 @@ def test_a_link_to_programs_that_are_gone_is_replaced(tmp_path: Path) -> None:
     step.do()
 
     assert link.resolve() == programs
-    assert step.verb == "same"
+    assert (step.verb, step.is_ours) == ("same", True)
+
+
+def programs_in(folder: Path) -> Installed:
+    """Programs that print something."""
+    folder.mkdir(parents=True)
+    for name in (*PROGRAM_NAMES, "python"):
+        (folder / name).write_text("#!/bin/sh\necho printed\n")
+        (folder / name).chmod(0o755)
+    return Installed(folder, folder / "python")
+
+
+def linked_by_pipx(target: Target, programs: Path) -> list[Path]:
+    """The links that pipx makes where shells look for programs."""
+    target.links.mkdir(parents=True)
+    for name in PROGRAM_NAMES:
+        (target.links / name).symlink_to(programs / name)
+    return [target.links / name for name in PROGRAM_NAMES]
+
+
+def test_links_that_pipx_has_made_are_used_and_stay_when_the_service_goes(
+    target: Target, tmp_path: Path
+) -> None:
+    installed = programs_in(tmp_path / "pipx/venvs/buttermilkd/bin")
+    links = linked_by_pipx(target, installed.folder)
+
+    lines = told(without_commands(list(installing(target, installed))), dry_run=False)
+    assert {f"same   {link}" for link in links} <= set(lines)
+    told(without_commands(list(uninstalling(target, installed))), dry_run=False)
+
+    assert [link.readlink() for link in links] == [installed.folder / name for name in PROGRAM_NAMES]
+
+
+def test_a_link_of_somebody_else_stays_even_if_it_leads_nowhere(target: Target, tmp_path: Path) -> None:
+    told(without_commands(list(installing(target, INSTALLED))), dry_run=False)
+    link = target.links / "buttermilkctl"
+    link.unlink()
+    link.symlink_to(tmp_path / "gone")
+
+    told(without_commands(list(uninstalling(target, INSTALLED))), dry_run=False)
+
+    assert link.readlink() == tmp_path / "gone"
+    assert not (target.links / "buttermilkd").is_symlink()
+
+
+def test_links_of_an_installation_whose_programs_are_gone_are_removed_by_that_of_others(
+    target: Target, tmp_path: Path
+) -> None:
+    gone = Installed(tmp_path / "gone", tmp_path / "gone/python")
+    told(without_commands(list(installing(target, gone))), dry_run=False)
+
+    told(without_commands(list(uninstalling(target, INSTALLED))), dry_run=False)
+
+    assert files(tmp_path) == {target.config}
+
+
+def test_links_of_ours_lead_to_the_programs_that_were_installed_last(target: Target, tmp_path: Path) -> None:
+    for folder in ("older", "newer"):
+        installed = programs_in(tmp_path / folder)
+        told(without_commands(list(installing(target, installed))), dry_run=False)
+
+    assert (target.links / "buttermilkctl").resolve() == tmp_path / "newer/buttermilkctl"
 
 
 def test_programs_are_found_through_links_up_to_the_folder_that_is_one(tmp_path: Path) -> None:

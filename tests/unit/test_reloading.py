@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ class Scene:
         self.in_force = InForce(self.settings(2))
         self.next: Settings | Exception = self.settings(2)
         self.told: list[int] = []
+        self.threads: list[threading.Thread] = []
+        """Those in which the rooms prepared, and changed over."""
         self.asked_for: list[str] = []
         self.stopping = False
         self.reading = threading.Event()
@@ -34,7 +37,7 @@ class Scene:
         self.reloading = Reloading(
             read=self._read,
             in_force=self.in_force,
-            rooms=lambda settings: self.told.append(settings.daemon.concurrency),
+            rooms=self._rooms,
             notifier=self.notifier,
             sentence=lambda: "idle for 3 s",
             stopping=lambda: self.stopping,
@@ -52,6 +55,15 @@ class Scene:
         if isinstance(self.next, Exception):
             raise self.next
         return self.next
+
+    def _rooms(self, settings: Settings) -> Callable[[], None]:
+        self.threads.append(threading.current_thread())
+
+        def change_over() -> None:
+            self.threads.append(threading.current_thread())
+            self.told.append(settings.daemon.concurrency)
+
+        return change_over
 
     @property
     def words(self) -> list[str]:
@@ -86,6 +98,13 @@ async def test_a_bad_one_changes_nothing_and_is_remembered_until_a_good_one_come
     scene.next = scene.settings(2)
     await scene.reloading.reload()
     assert scene.in_force.problem is None
+
+
+async def test_rooms_prepare_off_the_loop_and_change_over_in_it(scene: Scene) -> None:
+    await scene.reloading.reload()
+    prepared, changed = scene.threads
+    assert prepared is not threading.main_thread()
+    assert changed is threading.main_thread()
 
 
 async def test_what_needs_a_restart_is_remembered_and_the_rooms_do_not_hear_of_it(scene: Scene) -> None:

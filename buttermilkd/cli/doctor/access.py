@@ -6,8 +6,8 @@ import pwd
 import stat
 from collections.abc import Iterator, Sequence
 
+from buttermilkd.cli.doctor.asked import Installation
 from buttermilkd.cli.doctor.findings import Finding, bad, good
-from buttermilkd.cli.doctor.units import Installation
 from buttermilkd.installation.plans import ACCOUNT
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP

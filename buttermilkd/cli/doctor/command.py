@@ -9,6 +9,7 @@ from dataclasses import asdict
 import click
 
 from buttermilkd.cli.doctor import access, configuration, daemon, ledger, programs, units
+from buttermilkd.cli.doctor.asked import Installation
 from buttermilkd.cli.doctor.findings import Finding, bad, good
 from buttermilkd.cli.output import print_json
 from buttermilkd.cli.session import Session, common_options
@@ -51,7 +52,7 @@ def _examine(session: Session) -> Iterator[Finding]:
     except ButtermilkError:
         yield configuration.examine(session.config)
         return
-    installation = units.Installation.of(client.socket, os.environ)
+    installation = Installation.of(client.socket, os.environ)
     config = installation.config(session.config, os.environ)
     checked = configuration.examine(config)
     yield checked

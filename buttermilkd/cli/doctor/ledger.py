@@ -5,8 +5,8 @@ import pwd
 import shutil
 from pathlib import Path
 
+from buttermilkd.cli.doctor.asked import Installation
 from buttermilkd.cli.doctor.findings import Finding, bad, good
-from buttermilkd.cli.doctor.units import Installation
 from buttermilkd.config.locate import configured_state_dir
 from buttermilkd.installation.plans import ACCOUNT
 from buttermilkd.places import SYSTEM

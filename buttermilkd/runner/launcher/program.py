@@ -1,6 +1,7 @@
-"""A child program that starts the jobs' processes and never outlives them, nor lets them outlive the daemon.
+"""The launcher: it starts the jobs' processes, and never outlives them, nor lets them outlive the daemon.
 
-It is one small single-threaded process between the daemon and the jobs, and exists for what only a parent
+The daemon starts this module as its child; as a service of its own it is started by ``service``, and works in the same
+way from then on. It is one small single-threaded process between the daemon and the jobs, and exists for what only a parent
 can do: jobs inherit its idle CPU and I/O priority and its session from their first instruction; processes that
 escape from their job's group become its children; and when the daemon dies, even by SIGKILL, its end of the channel is
 closed, whereupon the launcher kills everything that still runs, and only then exits. File descriptors that
@@ -12,7 +13,7 @@ file, passed as the first descriptor, where it is too long for a packet:
     daemon → launcher   {"reap": [pid, …], "spawn": {…}}   with the descriptors for 1, 2, …
                         {"reap": […], "stop": [number, …], "continue": [number, …]}
     launcher → daemon   ["started", number, pid, has a group] | ["failed", number, reason] | ["ended", number, status]
-                        ["stopping", 0, 0]: end the processes and the connection
+                        ["stopping", 0, 0]: its service is stopped: end the processes, and then the connection
 
 What was asked for and not begun when the daemon dies is not begun any more.
 

@@ -9,6 +9,9 @@ _INFO = struct.Struct("=IiiII108x")
 """``struct signalfd_siginfo``: number, errno, code, and the sender's pid and user."""
 _MASK = struct.Struct("=Q120x")
 _SFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+_SI_USER = 0
+"""The code of kill(2), whose sender the kernel itself writes down. With others a sender may pretend to be anybody:
+see rt_sigqueueinfo(2)."""
 
 
 class StopRequests:
@@ -34,8 +37,9 @@ class StopRequests:
         came = False
         try:
             while data := os.read(self._fd, _INFO.size):
-                _, _, _, pid, user = _INFO.unpack(data)
-                came |= pid == os.getppid() or (user == 0 and os.geteuid() != 0)
+                _, _, code, pid, user = _INFO.unpack(data)
+                trusted = pid == os.getppid() or (user == 0 and os.geteuid() != 0)
+                came |= trusted and code == _SI_USER
         except BlockingIOError:
             return came
         return came
