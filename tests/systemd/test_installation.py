@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,8 +61,10 @@ def test_from_a_checkout_to_a_service_that_people_use_and_back_to_what_is_theirs
     start(fresh)
     fresh.add_user("ada", "buttermilk")
     assert_a_person_of_the_group_can_use_it(fresh, "ada")
+    assert_who_is_not_in_the_group_may_not_cancel_and_is_told_how_to_be_allowed(fresh)
+    older = assert_an_upgrade_leaves_alone_what_runs(fresh)
     assert_a_second_installation_changes_nothing(fresh)
-    assert_an_upgrade_leaves_alone_what_runs(fresh)
+    assert not older.exists()
     assert_what_is_changed_for_jobs_is_due_a_restart_as_well(fresh)
     assert_it_can_be_taken_away(fresh, before)
 
@@ -127,17 +130,35 @@ def assert_a_person_of_the_group_can_use_it(fresh: Computer, user: str) -> None:
     assert str(found["state"]["detail"]).startswith("/var/lib/buttermilkd")
 
 
-def assert_a_second_installation_changes_nothing(fresh: Computer) -> None:
-    again = fresh.install()
+def assert_who_is_not_in_the_group_may_not_cancel_and_is_told_how_to_be_allowed(fresh: Computer) -> None:
+    fresh.add_user("bob")
+    fresh.run("buttermilkctl", "create", "long", "-r", "one", "--id", "long", user="ada")
 
-    assert CONFIG in words_of(again, "keep")
-    assert words_of(again, "write") == set()
-    assert "a restart is due" not in again
-    assert fresh.system.file(CONFIG).read_text() == SETTINGS
+    refused = fresh.script("buttermilkctl", "cancel", "long", user="bob")
+    assert refused.returncode == 4
+    assert "error: cannot reach buttermilkd: this user may not connect" in refused.stderr
+    assert "hint: sudo usermod -aG buttermilk bob, then log in again" in refused.stderr
+    rights = checks(fresh, "buttermilkctl", "bob")["rights"]
+    assert (rights["ok"], rights["mend"]) == (False, "sudo usermod -aG buttermilk bob, then log in again")
+
+    # Where everybody may connect and read, the daemon itself refuses, in the same words.
+    fresh.run("chmod", "0666", "/run/buttermilkd/control.sock")
+    assert json.loads(fresh.run("buttermilkctl", "status", "long", "--json", user="bob"))["total"] == 1
+    refused = fresh.script("buttermilkctl", "cancel", "long", user="bob")
+    assert refused.returncode == 4
+    assert "error: cannot do this as bob: only root" in refused.stderr
+    assert "hint: sudo usermod -aG buttermilk bob, then log in again" in refused.stderr
+
+    # The mend is one.
+    fresh.run("chmod", "0660", "/run/buttermilkd/control.sock")
+    fresh.run("usermod", "-aG", "buttermilk", "bob")
+    assert "cancelled" in fresh.run("buttermilkctl", "cancel", "long", user="bob") + fresh.run(
+        "buttermilkctl", "status", "long", user="bob"
+    )
 
 
-def assert_an_upgrade_leaves_alone_what_runs(fresh: Computer) -> None:
-    """The daemon goes on in the environment that it was started from, until somebody restarts it."""
+def assert_an_upgrade_leaves_alone_what_runs(fresh: Computer) -> Path:
+    """The daemon goes on in the environment that it was started from, which is told, until somebody restarts it."""
     current = fresh.system.file("/opt/buttermilkd/current")
     older = current.parent / current.readlink()
     package = fresh.system.file(f"{PLACE}/buttermilkd/__init__.py")
@@ -154,8 +175,16 @@ def assert_an_upgrade_leaves_alone_what_runs(fresh: Computer) -> None:
     fresh.run("systemctl", "restart", "buttermilkd")
     until(lambda: fresh.script("buttermilkctl", "status").returncode == 0, "an answer after the restart")
     assert json.loads(fresh.run("buttermilkctl", "status", "first", "--json"))["completed"] == 2
-    assert "a restart is due" not in fresh.install()
-    assert not older.exists()
+    return older
+
+
+def assert_a_second_installation_changes_nothing(fresh: Computer) -> None:
+    again = fresh.install()
+
+    assert CONFIG in words_of(again, "keep")
+    assert words_of(again, "write") == set()
+    assert "a restart is due" not in again
+    assert fresh.system.file(CONFIG).read_text() == SETTINGS
 
 
 def assert_what_is_changed_for_jobs_is_due_a_restart_as_well(fresh: Computer) -> None:
@@ -187,8 +216,10 @@ def assert_it_can_be_taken_away(fresh: Computer, before: set[str]) -> None:
 
 KILLED_MIDWAY = """
 set -m
+until_there=$1
+shift
 scripts/install "$@" & install=$!
-until ls -d /opt/buttermilkd/env.*/lib/python*/site-packages/pip >/dev/null 2>&1; do
+until ls -d /opt/buttermilkd/env.*/$until_there >/dev/null 2>&1; do
     kill -0 $install || exit 1
     sleep 0.01
 done
@@ -196,17 +227,18 @@ kill -KILL -- -$install
 wait $install
 [ ! -e /opt/buttermilkd/current ]
 """
-"""Ends the whole script, as a power cut would, once it has begun to fill an environment."""
+"""Ends the whole script, as a power cut would, once this is there in the environment that it fills."""
 
 
 def test_an_installation_that_was_killed_midway_can_be_taken_away_and_repeated(fresh: Computer) -> None:
     before = fresh.files()
-    fresh.run("bash", "-c", KILLED_MIDWAY, "bash", *fresh.python)
+    fresh.run("bash", "-c", KILLED_MIDWAY, "bash", "pyvenv.cfg", *fresh.python)
     assert fresh.files() != before
     if shutil.which("python3", path="/usr/bin"):  # what removes it where nothing of it runs
         fresh.run("scripts/uninstall", "--purge")
         assert fresh.files() == before
-        fresh.run("bash", "-c", KILLED_MIDWAY, "bash", *fresh.python)
+        packages = "lib/python*/site-packages/pip"
+        fresh.run("bash", "-c", KILLED_MIDWAY, "bash", packages, *fresh.python)
 
     fresh.install()
 
@@ -216,36 +248,6 @@ def test_an_installation_that_was_killed_midway_can_be_taken_away_and_repeated(f
     assert fresh.script("buttermilkctl", "--version").returncode != 0
     fresh.install()
     assert fresh.run("buttermilkctl", "--version").startswith("buttermilkctl ")
-
-
-def test_who_is_not_in_the_group_may_not_cancel_and_is_told_how_to_be_allowed(fresh: Computer) -> None:
-    fresh.install()
-    fresh.add_user("ada", "buttermilk")
-    fresh.add_user("bob")
-    start(fresh)
-    fresh.run("buttermilkctl", "create", "long", "-r", "one", "--id", "first", user="ada")
-
-    refused = fresh.script("buttermilkctl", "cancel", "first", user="bob")
-    assert refused.returncode == 4
-    assert "error: cannot reach buttermilkd: this user may not connect" in refused.stderr
-    assert "hint: sudo usermod -aG buttermilk bob, then log in again" in refused.stderr
-    rights = checks(fresh, "buttermilkctl", "bob")["rights"]
-    assert (rights["ok"], rights["mend"]) == (False, "sudo usermod -aG buttermilk bob, then log in again")
-
-    # Where everybody may connect and read, the daemon itself refuses, in the same words.
-    fresh.run("chmod", "0666", "/run/buttermilkd/control.sock")
-    assert json.loads(fresh.run("buttermilkctl", "status", "first", "--json", user="bob"))["total"] == 1
-    refused = fresh.script("buttermilkctl", "cancel", "first", user="bob")
-    assert refused.returncode == 4
-    assert "error: cannot do this as bob: only root" in refused.stderr
-    assert "hint: sudo usermod -aG buttermilk bob, then log in again" in refused.stderr
-
-    # The mend is one.
-    fresh.run("chmod", "0660", "/run/buttermilkd/control.sock")
-    fresh.run("usermod", "-aG", "buttermilk", "bob")
-    assert "cancelled" in fresh.run("buttermilkctl", "cancel", "first", user="bob") + fresh.run(
-        "buttermilkctl", "status", "first", user="bob"
-    )
 
 
 def test_a_person_without_root_has_a_daemon_of_their_own(fresh: Computer) -> None:
