@@ -1,15 +1,13 @@
 """The daemon's end of the launcher: asks it for processes, hears how they end."""
 
 import asyncio
-import os
-import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from buttermilkd.cgroups import Group
 from buttermilkd.runner.launcher.launched import Launched
 from buttermilkd.runner.launcher.packets import PacketChannel
 from buttermilkd.runner.launcher.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
+from buttermilkd.runner.launcher.request import Request, descriptors
 from buttermilkd.runner.timers import Timers
 
 _UNWATCHED_FOR = 0.005
@@ -17,32 +15,6 @@ _UNWATCHED_FOR = 0.005
 
 _STRAYS_AFTER = 0.01
 """Seconds; what is being stopped needs the CPU for a moment before the launcher does, which has the same priority."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to start."""
-
-    arguments: Sequence[str]
-    directory: str
-    environment: Mapping[str, str]
-    """Beside the launcher's own."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Variables to be set to the content of files."""
-    stdin: str = ""
-    channel: socket.socket | None = None
-    """Becomes descriptor 3."""
-
-    def document(self, number: int) -> dict[str, object]:
-        """What the launcher is told, beside the descriptors; ``number`` is that of the process."""
-        return {
-            "number": number,
-            "arguments": self.arguments,
-            "directory": self.directory,
-            "environment": self.environment,
-            "files": self.files,
-            "stdin": self.stdin,
-        }
 
 
 class Spawner:
@@ -97,7 +69,7 @@ class Spawner:
         loop = asyncio.get_running_loop()
         channel = self._channel or self.attach(self._start())
         self._numbers += 1
-        reads, fds = _descriptors(request.channel)
+        reads, fds = descriptors(request.channel)
         outputs = tuple(Output(fd, each, calm=calm, loop=loop) for fd, each in zip(reads, write, strict=True))
         process = Process(
             self._numbers,
@@ -224,26 +196,6 @@ class Spawner:
                 await launched.ended()
         finally:
             self._end_processes("the daemon stopped")
-
-
-def _descriptors(channel: socket.socket | None) -> tuple[list[int], list[int]]:
-    """Where to read standard output and standard error, and what becomes descriptors 1, 2 and perhaps 3.
-
-    Raises:
-        OSError: none are left; then none is open.
-    """
-    fds: list[int] = []
-    try:
-        for _ in range(2):
-            fds += os.pipe2(os.O_CLOEXEC)
-        if channel is not None:
-            fds.append(os.dup(channel.fileno()))
-    except OSError:
-        for fd in fds:
-            os.close(fd)
-        raise
-    output, written_output, errors, written_errors, *third = fds
-    return [output, errors], [written_output, written_errors, *third]
 
 
 def spawn_problem(error: OSError) -> str:
