@@ -1,7 +1,6 @@
 """Command flows: one process for each attempt."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Outcome
@@ -9,6 +8,7 @@ from buttermilkd.runner.attempt import Attempt
 from buttermilkd.runner.commandrun import CommandRun
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.launcher.spawner import Spawner
+from buttermilkd.runner.scratch import Scratch
 from buttermilkd.runner.slots import Room, Slots
 from buttermilkd.runner.timers import Timers
 
@@ -24,7 +24,7 @@ class CommandLane:
         slots: Slots,
         timers: Timers,
         clock: Clock,
-        scratch: Path,
+        scratch: Scratch,
         ended: Callable[[Attempt, Outcome], None],
         left: Callable[[str], int],
     ) -> None:
@@ -46,7 +46,7 @@ class CommandLane:
         return Room(jobs, jobs)
 
     def begin(self, attempt: Attempt) -> None:
-        result = self._scratch / f"{self._spawner.next_number()}.json"
+        result = self._scratch.result(self._spawner.next_number())
         run = CommandRun(attempt, self.flow, result, self._timers, self._clock)
         self._runs[attempt.job.job_id] = run
         self._slots.take(1)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Outcome
@@ -12,6 +11,7 @@ from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.lanes import Lane
 from buttermilkd.runner.launcher.spawner import Spawner
+from buttermilkd.runner.scratch import Scratch
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
 
@@ -24,8 +24,7 @@ class LaneMaker:
     slots: Slots
     timers: Timers
     clock: Clock
-    scratch: Path
-    """The folder of result files."""
+    scratch: Scratch
     ended: Callable[[Attempt, Outcome], None]
     """Is told of each job's end."""
     changed: Callable[[], None]

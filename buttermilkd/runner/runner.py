@@ -1,7 +1,6 @@
 """Runs jobs: each as one process or as one call in a warm worker, at idle priority, never more than allowed."""
 
 import asyncio
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from buttermilkd.runner.lanes import Lanes, Running
 from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.launcher.spawner import Spawner
 from buttermilkd.runner.making import LaneMaker
+from buttermilkd.runner.scratch import Scratch
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
 from buttermilkd.runner.waiting import Waiting
@@ -42,7 +42,7 @@ class Runner:
     ) -> None:
         self.flows = flows
         self.on_room = on_room
-        self._scratch = scratch
+        self._scratch = Scratch(scratch)
         self._clock = clock
         self._listen = listen
         self._slots = Slots(concurrency)
@@ -56,7 +56,7 @@ class Runner:
             slots=self._slots,
             timers=self._timers,
             clock=clock,
-            scratch=scratch,
+            scratch=self._scratch,
             ended=self._ended,
             changed=self._room_grew,
             fail=self._fail,
@@ -86,7 +86,7 @@ class Runner:
         Raises:
             Exception: whatever a callback raised; nothing is known to work after that.
         """
-        self._prepare_scratch()
+        self._scratch.empty()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._timers.run(), name="runner timers")
@@ -102,10 +102,6 @@ class Runner:
         finally:
             await self._close()
 
-    def _prepare_scratch(self) -> None:
-        shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch.mkdir(mode=0o700, parents=True)
-
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
             self._failure = error
@@ -116,7 +112,7 @@ class Runner:
             attempt.asked = attempt.asked or Ending.GIVEN_BACK
         self._waiting.give_back()
         await self._spawner.close()
-        self._prepare_scratch()
+        self._scratch.empty()
 
     # Accepting
 
