@@ -1,11 +1,10 @@
 """The launcher as a service of its own, which systemd starts when the daemon connects: ``python -m`` and this module.
 
-It serves one daemon and ends with it; the next connection starts it anew. The first packet of the daemon is
-``{"mark": prefix}`` with the descriptors that shall stay open until the last process is gone, and the answer
-``["ready", pid, control group of all jobs, why there is none]``. What follows is what ``program`` says.
+It serves one daemon and ends with it; the next connection starts it anew. What both say first is in ``handshake``,
+what follows in ``program``.
 """
 
-import json
+import contextlib
 import os
 import select
 import signal
@@ -17,7 +16,8 @@ from collections.abc import Mapping
 from buttermilkd.cgroups import Group, Hierarchy, given_group, share_controllers
 from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.launcher.groups import JobGroups
-from buttermilkd.runner.launcher.program import Launcher, receive
+from buttermilkd.runner.launcher.handshake import PROTOCOL, introduced, refusal, welcome
+from buttermilkd.runner.launcher.program import PACKET_LIMIT, Launcher
 from buttermilkd.runner.launcher.settling import settle
 from buttermilkd.runner.launcher.stopping import StopRequests
 
@@ -81,13 +81,34 @@ def _accepted(
         if not _is_trusted(channel):
             sys.stderr.write("<4>refused a connection of another user\n")
         elif _readable(channel, stop, patience):
-            try:
-                data, _kept_open = receive(channel)
-                return channel, str(json.loads(data)["mark"])
-            except (OSError, ValueError, KeyError, TypeError):
+            said = introduced(_packet(channel))
+            if said is None:
                 sys.stderr.write("<4>refused a connection that did not say who it is\n")
+            elif said.protocol == PROTOCOL:
+                return channel, said.mark
+            else:
+                # The next connection starts what is installed then.
+                _refuse_version(channel, said.protocol)
+                return None
         channel.close()
     return None
+
+
+def _packet(channel: socket.socket) -> bytes:
+    """Descriptors that come with it are not wanted yet."""
+    try:
+        return channel.recv(PACKET_LIMIT)
+    except OSError:
+        return b""
+
+
+def _refuse_version(channel: socket.socket, protocol: object) -> None:
+    sys.stderr.write(
+        f"<4>refused a daemon of another version, which speaks protocol {str(protocol)[:20]} and not {PROTOCOL}: "
+        "systemctl restart buttermilkd\n"
+    )
+    with channel, contextlib.suppress(OSError):
+        channel.send(refusal())
 
 
 def _groups() -> tuple[JobGroups | None, str | None, str | None]:
@@ -123,7 +144,7 @@ def main() -> None:
     wake = settle()
     groups, path, problem = _groups()
     try:
-        channel.send(json.dumps(["ready", os.getpid(), path, problem]).encode())
+        channel.send(welcome(os.getpid(), path, problem))
     except OSError:  # the daemon has gone meanwhile
         return
     Launcher(channel, wake, mark, groups, inherited(os.environ), stop).serve()

@@ -1,7 +1,9 @@
 """The daemon's end of the launcher: asks it for processes, hears how they end."""
 
 import asyncio
+import logging
 from collections.abc import Callable
+from typing import Any
 
 from buttermilkd.cgroups import Group
 from buttermilkd.runner.launcher.launched import Launched
@@ -9,6 +11,8 @@ from buttermilkd.runner.launcher.packets import PacketChannel
 from buttermilkd.runner.launcher.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
 from buttermilkd.runner.launcher.request import Request, descriptors
 from buttermilkd.runner.timers import Timers
+
+logger = logging.getLogger(__name__)
 
 _UNWATCHED_FOR = 0.005
 """Seconds; what ends within them is read once, at its end, which spares the loop six calls and two wake-ups."""
@@ -124,7 +128,7 @@ class Spawner:
         self._launched, self._lost, self._asked_to_stop = launched, lost, asked_to_stop
         self._channel = PacketChannel(
             launched.connected,
-            heard=lambda event: self._heard(*event),
+            heard=self._heard,
             lost=self._launcher_died,
             broken=launched.kill,
             fail=self._fail,
@@ -140,22 +144,31 @@ class Spawner:
         if self._channel is not None:
             self._channel.poll()
 
-    def _heard(self, event: str, number: int, value: int | str, grouped: bool = False) -> None:
-        if event == "stopping":
-            self._asked_to_stop()
-            return
-        process = self._processes[number]
-        if event == "started":
-            process.on_started(int(value), grouped=grouped)
-            return
-        del self._processes[number]
-        if event == "failed":
-            process.on_ended(Exit(problem=str(value)))
-            return
+    def _heard(self, said: Any) -> None:
+        known = self._processes
+        match said:
+            case ["stopping", *_]:
+                self._asked_to_stop()
+            case ["started", int(number), int(pid), bool(grouped)] if number in known and pid > 1:
+                known[number].on_started(pid, grouped=grouped)
+            case ["failed", int(number), str(problem)] if number in known:
+                known.pop(number).on_ended(Exit(problem=problem))
+            case ["ended", int(number), int(status)] if number in known:
+                self._process_ended(known.pop(number), status)
+            case _:
+                self._misunderstood()
+
+    def _process_ended(self, process: Process, status: int) -> None:
         if not self._reap:
             asyncio.get_running_loop().call_soon(self._acknowledge)
         self._reap.append(process.pid or 0)
-        process.on_ended(Exit(status=int(value)))
+        process.on_ended(Exit(status=status))
+
+    def _misunderstood(self) -> None:
+        """What it says of processes cannot be relied on any more."""
+        logger.error("the launcher of jobs says what it cannot mean, and is ended")
+        if self._launched is not None:
+            self._launched.kill()
 
     def _acknowledge(self) -> None:
         if self._reap and self._channel is not None:
