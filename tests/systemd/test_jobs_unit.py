@@ -140,13 +140,25 @@ def test_jobs_wait_and_say_why_while_nobody_listens_for_them_and_then_run(daemon
     Tree(daemon)
 
 
-def test_a_launcher_that_cannot_start_is_told_of_and_costs_no_attempt(daemon: SplitDaemon) -> None:
-    drop_in(daemon.system, "broken", "[Service]\nExecStart=\nExecStart=/nonexistent\n")
-    daemon.start(*USER)
+def test_a_launcher_that_cannot_start_is_told_of_costs_no_attempt_and_keeps_no_daemon_from_starting(
+    daemon: SplitDaemon,
+) -> None:
+    drop_in(daemon.system, "broken", '[Service]\nExecStart=\nExecStart=/bin/sh -c "sleep 0.1; exit 1"\n')
+    daemon.start(*USER, "Restart=always", "RestartSec=0")
     batch = daemon.client.create("tree", records=["r"]).batch_id
+    dead = daemon.system.main_pid(daemon.unit)
+    daemon.kill()  # what it has sent there outlives it, so that must not be the lock
+    until(
+        lambda: daemon.system.main_pid(daemon.unit) not in (0, dead) and daemon.answers(),
+        "the start of the next daemon",
+    )
     until(
         lambda: "launcher of jobs" in (daemon.client.batch(batch)["waiting_for"] or ""),
         "a word on the launcher",
+    )
+    until(
+        lambda: daemon.system.property(SOCKET, "ActiveState") == "failed",
+        "the end of systemd's tries to start it",
     )
     drop_in(daemon.system, "broken", "")
     daemon.system.run("systemctl", "reset-failed", JOBS, SOCKET)
