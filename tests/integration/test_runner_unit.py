@@ -242,6 +242,28 @@ async def test_when_the_daemon_ends_its_jobs_and_the_service_end_before_it(
     assert await unit.process.wait() == 0
 
 
+async def test_an_end_that_is_waited_for_in_vain_gives_no_job_back_before_it_is_dead(
+    unit: Service, tmp_path: Path
+) -> None:
+    async with hosting(tmp_path, shell("setsid sleep 1000 & echo $!; wait"), unit=unit.path) as host:
+        await until_ready(host)
+        job_id = host.start()
+        escapee, spawner = await pid_of(host, job_id), host.runner._spawner
+        assert spawner.launcher_pid is not None
+        launcher = spawner.launcher_pid
+        os.kill(launcher, signal.SIGSTOP)
+        closing = asyncio.create_task(spawner.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert alive(escapee)
+        assert job_id not in host.outcomes
+        os.kill(launcher, signal.SIGCONT)
+    assert host.outcomes[job_id].ending is Ending.GIVEN_BACK
+    assert not alive(escapee)
+    assert not alive(launcher)
+
+
 async def test_when_it_is_killed_its_jobs_fail_and_the_next_one_runs(unit: Service, tmp_path: Path) -> None:
     async with hosting(tmp_path, shell("echo $$; setsid sleep 1000 & sleep 1000"), unit=unit.path) as host:
         await until_ready(host)

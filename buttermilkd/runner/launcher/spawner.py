@@ -39,6 +39,8 @@ class Spawner:
         self._fail = fail
         self._start = start
         self._launched: Launched | None = None
+        self._leaving: list[Launched] = []
+        """Told to end, and perhaps not gone yet."""
         self._channel: PacketChannel | None = None
         self._lost: Callable[[], None] = lambda: None
         self._asked_to_stop: Callable[[], None] = lambda: None
@@ -199,16 +201,17 @@ class Spawner:
     async def close(self) -> None:
         """Kill every process and wait until the launcher has seen the last one die and has ended.
 
-        Cancelled while it waits, it leaves the rest to the launcher, which needs nobody for it.
+        Cancelled while it waits, it leaves the rest to the launcher, which needs nobody for it, and tells of no end:
+        somebody else could begin what still runs. Called again, it goes on waiting.
         """
         for process in self._processes.values():
             process.kill()
-        launched = self._disconnect()
-        try:
-            if launched is not None:
-                await launched.ended()
-        finally:
-            self._end_processes("the daemon stopped")
+        if (launched := self._disconnect()) is not None:
+            self._leaving.append(launched)
+        while self._leaving:
+            await self._leaving[0].ended()
+            del self._leaving[0]
+        self._end_processes("the daemon stopped")
 
 
 def spawn_problem(error: OSError) -> str:
