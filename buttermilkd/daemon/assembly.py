@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from buttermilkd.batches import Batches
 from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock
-from buttermilkd.config.in_force import FlowsInForce, InForce
+from buttermilkd.config.in_force import InForce
 from buttermilkd.config.settings import ActivitySettings, Settings
 from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
@@ -113,7 +113,7 @@ def _assembled(
         listeners.append(on.recorder.note)
     gate = _gate(settings, clock, on, runner.footprint, suspension, listeners, stack)
     queue = _queue(in_force, on, clock, stack)
-    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(flows), clock=clock)
+    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(in_force), clock=clock)
     reloading = Reloading(
         read=given.read,
         in_force=in_force,
@@ -220,12 +220,13 @@ def _queue(in_force: InForce, on: Foundations, clock: Clock, stack: AsyncExitSta
     return shared_queue(in_force, on.ledger, on.recovered, clock, stack)
 
 
-def _limits(flows: FlowsInForce) -> Callable[[str], RetryLimits]:
+def _limits(in_force: InForce) -> Callable[[str], RetryLimits]:
     def of(flow: str) -> RetryLimits:
-        configured = flows.last_known(flow)
+        configured = in_force.flows.last_known(flow)
         return RetryLimits(
             max_retries=configured.max_retries,
             max_deferrals=configured.max_deferrals,
+            max_interruptions=in_force.settings.daemon.max_interruptions,
             backoff=configured.backoff,
             max_backoff=configured.max_backoff,
         )

@@ -160,7 +160,7 @@ class CommandRun:
         errors = self._errors.content().decode("utf-8", "replace")
         lines = [line.strip() for line in errors.splitlines() if line.strip()]
         error = f"{end.words}: {lines[-1]}" if lines else end.words
-        ending = _ENDINGS.get(end.status or 0, Ending.FAILED)
+        ending = Ending.INTERRUPTED if end.interrupted else _ENDINGS.get(end.status or 0, Ending.FAILED)
         return Outcome(
             ending, error=error, cause=cause_of(end.words, telling_line(errors)), log=self.log.content()
         )

@@ -264,14 +264,16 @@ async def test_an_end_that_is_waited_for_in_vain_gives_no_job_back_before_it_is_
     assert not alive(launcher)
 
 
-async def test_when_it_is_killed_its_jobs_fail_and_the_next_one_runs(unit: Service, tmp_path: Path) -> None:
+async def test_when_it_is_killed_its_jobs_are_interrupted_and_the_next_one_runs(
+    unit: Service, tmp_path: Path
+) -> None:
     async with hosting(tmp_path, shell("echo $$; setsid sleep 1000 & sleep 1000"), unit=unit.path) as host:
         await until_ready(host)
         job_id = host.start()
         pid = await pid_of(host, job_id)
         unit.signal(signal.SIGKILL)
         outcome = await host.end_of(job_id)
-        assert (outcome.ending, outcome.cause) == (Ending.FAILED, "launcher died")
+        assert (outcome.ending, outcome.cause) == (Ending.INTERRUPTED, "launcher died")
         await until_dead(pid)
         await until_ready(host)
         await pid_of(host, host.start())

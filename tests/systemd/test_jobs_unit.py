@@ -104,14 +104,16 @@ def test_nothing_of_a_frozen_job_survives_the_daemons_sudden_death_and_it_runs_a
         assert daemon.client.job(job_id)["interruptions"] == 1
 
 
-def test_nothing_survives_the_launchers_sudden_death_and_its_job_is_tried_again(daemon: SplitDaemon) -> None:
+def test_nothing_survives_the_launchers_sudden_death_and_its_job_runs_again_at_no_cost(
+    daemon: SplitDaemon,
+) -> None:
     daemon.start(*USER)
     job_id, first = one_tree(daemon)
     daemon.system.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", JOBS)
     until(first.is_gone, "the end of the tree")
     Tree(daemon)
     job = daemon.client.job(job_id)
-    assert (job["status"], job["attempt"]) == ("running", 2)
+    assert (job["status"], job["attempt"], job["interruptions"]) == ("running", 1, 1)
 
 
 def test_a_stop_of_the_unit_of_jobs_gives_its_job_back_which_costs_no_attempt(daemon: SplitDaemon) -> None:

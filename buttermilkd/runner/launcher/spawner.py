@@ -8,7 +8,7 @@ from typing import Any
 from buttermilkd.cgroups import Group
 from buttermilkd.runner.launcher.launched import Launched
 from buttermilkd.runner.launcher.packets import PacketChannel
-from buttermilkd.runner.launcher.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
+from buttermilkd.runner.launcher.process import Exit, Output, Process, describe_os_error
 from buttermilkd.runner.launcher.request import Request, descriptors
 from buttermilkd.runner.timers import Timers
 
@@ -182,7 +182,7 @@ class Spawner:
         if launched is not None:
             launched.bury()
         self._lost()
-        self._end_processes(LAUNCHER_DIED)
+        self._end_processes(Exit(problem="launcher died", interrupted=True))
 
     def _disconnect(self) -> Launched | None:
         """Let the launcher end, and whatever it still has."""
@@ -193,10 +193,10 @@ class Spawner:
         launched, self._launched = self._launched, None
         return launched
 
-    def _end_processes(self, problem: str) -> None:
+    def _end_processes(self, end: Exit) -> None:
         processes, self._processes = self._processes, {}
         for process in processes.values():
-            process.on_ended(Exit(problem=problem))
+            process.on_ended(end)
 
     async def close(self) -> None:
         """Kill every process and wait until the launcher has seen the last one die and has ended.
@@ -211,7 +211,7 @@ class Spawner:
         while self._leaving:
             await self._leaving[0].ended()
             del self._leaving[0]
-        self._end_processes("the daemon stopped")
+        self._end_processes(Exit(problem="the daemon stopped"))
 
 
 def spawn_problem(error: OSError) -> str:
