@@ -22,6 +22,7 @@ from buttermilkd.idle.sources import Sources
 from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.recovery import Recovered
+from buttermilkd.peers import is_trusted
 from buttermilkd.places import JOBS_SOCKET
 from buttermilkd.plurals import count
 from buttermilkd.runner.launcher.child import ChildLauncher
@@ -72,19 +73,25 @@ def chosen_launcher(
     what the daemon has.
     """
     path = runtime_dir / JOBS_SOCKET
-    if _is_our_socket(path):
-        return LauncherUnit(path, clock, [lock], hierarchy)
+    if (owner := _owner_of_socket(path)) is not None:
+        if is_trusted(owner):
+            return LauncherUnit(path, clock, [lock], hierarchy)
+        logger.warning(
+            "jobs are started here and not by way of %s: it belongs to user %d, who is neither root nor the daemon's",
+            path,
+            owner,
+        )
     delegation = stack.enter_context(delegated(hierarchy))
     return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem)
 
 
-def _is_our_socket(path: Path) -> bool:
-    """Jobs of another user's service could use nothing of what this daemon's user has made for them."""
+def _owner_of_socket(path: Path) -> int | None:
+    """The user that it belongs to; None where there is no socket."""
     try:
         status = path.stat()
     except OSError:
-        return False
-    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+        return None
+    return status.st_uid if stat.S_ISSOCK(status.st_mode) else None
 
 
 async def open_ledger(

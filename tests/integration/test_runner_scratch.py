@@ -3,7 +3,6 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,22 +12,7 @@ from buttermilkd.runner.results import remove_result
 from buttermilkd.runner.scratch import Scratch
 from tests.integration.runner_host import hosting, shell
 from tests.parts import need
-
-NOBODY = 65534
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """With the rights of a user to whom modes apply."""
-    user, group = os.geteuid(), os.getegid()
-    if user == 0:
-        os.setegid(NOBODY)
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        os.setegid(group)
+from tests.privileges import NOBODY, unprivileged
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Mapping
 
 from buttermilkd.cgroups import Group, Hierarchy, given_group, share_controllers
+from buttermilkd.peers import Peer, is_trusted
 from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.launcher.groups import JobGroups
 from buttermilkd.runner.launcher.handshake import PROTOCOL, introduced, refusal, welcome
@@ -28,7 +28,6 @@ PATIENCE = 30.0
 argument may say otherwise."""
 
 _FIRST_PASSED = 3
-_CREDENTIALS = struct.Struct("=iII")
 
 
 class NotPassedError(Exception):
@@ -65,20 +64,13 @@ def _readable(what: socket.socket, stop: StopRequests, patience: float) -> bool:
     return False
 
 
-def _is_trusted(peer: socket.socket) -> bool:
-    """Whether it is of this user, or root. Who may give it jobs may run anything as this user."""
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(credentials)
-    return user in (0, os.geteuid())
-
-
 def _accepted(
     listener: socket.socket, stop: StopRequests, patience: float
 ) -> tuple[socket.socket, str] | None:
     """The daemon, and the mark that its processes get; None where there is none to serve."""
     while _readable(listener, stop, patience):
         channel, _ = listener.accept()
-        if not _is_trusted(channel):
+        if not is_trusted(Peer.of(channel).uid):  # who may give it jobs may run anything as this user
             sys.stderr.write("<4>refused a connection of another user\n")
         elif _readable(channel, stop, patience):
             said = introduced(_packet(channel))

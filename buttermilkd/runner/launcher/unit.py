@@ -7,13 +7,13 @@ import logging
 import os
 import secrets
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from buttermilkd.bell import first_of
 from buttermilkd.cgroups import Group, Hierarchy
 from buttermilkd.clock import Clock
+from buttermilkd.peers import Peer, is_trusted
 from buttermilkd.runner.launcher.handshake import Welcome, introduction, welcomed
 from buttermilkd.runner.launcher.launched import Launched
 from buttermilkd.runner.launcher.process import describe_os_error
@@ -28,7 +28,6 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 """Seconds between two connections: the pause doubles until one has lasted as long."""
 
-_CREDENTIALS = struct.Struct("=iII")
 _UNANSWERED = "the launcher of jobs has not answered yet"
 
 
@@ -170,8 +169,7 @@ async def answer_of(connected: socket.socket, clock: Clock) -> bytes:
 
 def _check_listener(connected: socket.socket) -> None:
     """Raise PermissionError where another user listens: it would get to see what jobs are given."""
-    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    if _CREDENTIALS.unpack(credentials)[1] not in (0, os.geteuid()):
+    if not is_trusted(Peer.of(connected).uid):
         raise PermissionError(errno.EPERM, "another user listens there")
 
 

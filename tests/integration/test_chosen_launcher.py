@@ -1,0 +1,81 @@
+"""Which launcher a daemon takes: the service whose socket lies beside its own, or a child."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from buttermilkd.clock import SystemClock
+from buttermilkd.daemon.foundations import chosen_launcher
+from buttermilkd.peers import Peer, is_trusted
+from buttermilkd.runner.launcher.child import ChildLauncher
+from buttermilkd.runner.launcher.launched import Launcher
+from buttermilkd.runner.launcher.unit import LauncherUnit
+from tests.parts import need
+from tests.privileges import NOBODY, unprivileged
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A runtime directory that every user may look into."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+async def chosen(folder: Path) -> Launcher:
+    async with AsyncExitStack() as stack:
+        return chosen_launcher(folder, 0, None, SystemClock(), stack)
+
+
+def listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    return listener
+
+
+async def test_without_a_socket_it_is_a_child(folder: Path) -> None:
+    assert isinstance(await chosen(folder), ChildLauncher)
+    (folder / "jobs.sock").touch()
+    assert isinstance(await chosen(folder), ChildLauncher)
+
+
+async def test_the_service_of_its_own_user_is_taken(folder: Path) -> None:
+    with listen(folder / "jobs.sock"):
+        assert isinstance(await chosen(folder), LauncherUnit)
+
+
+async def test_a_service_of_roots_is_taken(folder: Path) -> None:
+    need(os.geteuid() == 0, "root, whose the service is to be")
+    with listen(folder / "jobs.sock"), unprivileged():
+        assert isinstance(await chosen(folder), LauncherUnit)
+
+
+async def test_the_socket_of_a_stranger_is_not_used_and_that_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    need(os.geteuid() == 0, "root, which alone can make something of another user's")
+    with listen(folder / "jobs.sock"):
+        os.chown(folder / "jobs.sock", NOBODY, NOBODY)
+        assert isinstance(await chosen(folder), ChildLauncher)
+    (record,) = caplog.records
+    assert record.message == (
+        f"jobs are started here and not by way of {folder}/jobs.sock: it belongs to user {NOBODY}, who is neither "
+        "root nor the daemon's"
+    )
+
+
+def test_who_is_at_the_other_end_is_told_by_the_kernel() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert Peer.of(ours) == Peer(os.getpid(), os.geteuid(), os.getegid())
+
+
+def test_root_and_ones_own_user_are_trusted_and_nobody_else() -> None:
+    with unprivileged():
+        own = os.geteuid()
+        assert (is_trusted(0), is_trusted(own), is_trusted(own + 1)) == (True, True, False)
