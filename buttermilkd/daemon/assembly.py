@@ -15,7 +15,15 @@ from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
-from buttermilkd.daemon.foundations import ACTIVITY, CONTROL, Foundations, Given, chosen_launcher, open_ledger
+from buttermilkd.daemon.foundations import (
+    ACTIVITY,
+    CONTROL,
+    Foundations,
+    Given,
+    activity_socket,
+    chosen_launcher,
+    open_ledger,
+)
 from buttermilkd.daemon.reload import Reloading
 from buttermilkd.daemon.telling import StatusLine
 from buttermilkd.dead import DeadLetters
@@ -34,7 +42,7 @@ from buttermilkd.idle.probes.ports import PortProbe
 from buttermilkd.idle.probes.probing import Probing
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.idle.sources import Sources
-from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
+from buttermilkd.places import CONTROL_SOCKET
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
@@ -72,7 +80,7 @@ async def opened(settings: Settings, clock: Clock, given: Given) -> AsyncIterato
         recorder = None if given.record is None else Recorder(given.record, settings.idle, clock)
         ledger, recovered = await open_ledger(settings, clock, given.notifier, stack)
         reports = open_at(
-            paths.runtime_dir / ACTIVITY_SOCKET, given.sockets.get(ACTIVITY), settings.activity.socket_mode
+            activity_socket(paths.runtime_dir), given.sockets.get(ACTIVITY), settings.activity.socket_mode
         )
         reporters = ActivityServer(stack.enter_context(reports), clock)
         probing = Probing(_probes(settings.activity), settings.activity.probe_every, clock)

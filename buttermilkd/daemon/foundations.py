@@ -23,7 +23,7 @@ from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.recovery import Recovered
 from buttermilkd.peers import is_trusted
-from buttermilkd.places import JOBS_SOCKET
+from buttermilkd.places import ACTIVITY_SOCKET, JOBS_SOCKET
 from buttermilkd.plurals import count
 from buttermilkd.runner.launcher.child import ChildLauncher
 from buttermilkd.runner.launcher.launched import Launcher
@@ -62,6 +62,15 @@ class Foundations:
     activity: Sources
     recorder: Recorder | None
     journal: Sender | None
+
+
+def activity_socket(runtime_dir: Path) -> Path:
+    """Where web servers are listened to: where a link leads to, if the runtime directory has one in its place.
+
+    An administrator makes one where the directory is root's, so that the daemon could make no socket in it.
+    """
+    path = runtime_dir / ACTIVITY_SOCKET
+    return runtime_dir / path.readlink() if path.is_symlink() else path
 
 
 def chosen_launcher(

@@ -117,11 +117,22 @@ def assert_a_person_of_the_group_can_use_it(fresh: Computer, user: str) -> None:
     assert "is ready" in fresh.run("journalctl", "--no-pager", "--unit=buttermilkd")
     owner = fresh.run("stat", "-c", "%A %U:%G", "/var/lib/buttermilkd").strip()
     assert owner == "drwxr-x--- buttermilk:buttermilk"
+    assert_the_sockets_folder_is_roots_and_everybody_can_report(fresh, user)
 
     found = checks(fresh, "buttermilkctl", user)
     subjects = ("buttermilkd.service", "buttermilkd.socket", "account", "rights", "socket", "state", "queue")
     assert [name for name in subjects if not found[name]["ok"]] == []
     assert str(found["state"]["detail"]).startswith("/var/lib/buttermilkd")
+
+
+REPORT = "import socket; socket.socket(socket.AF_UNIX).connect('/run/buttermilkd/activity.sock')"
+
+
+def assert_the_sockets_folder_is_roots_and_everybody_can_report(fresh: Computer, user: str) -> None:
+    names = ("/run/buttermilkd", "/run/buttermilkd/activity")
+    owners = fresh.run("stat", "-c", "%A %U:%G", *names).splitlines()
+    assert owners == ["drwxr-xr-x root:root", "drwxr-xr-x buttermilk:buttermilk"]
+    fresh.run(fresh.python[1] if fresh.python else "python3", "-c", REPORT, user=user)
 
 
 def assert_a_second_installation_changes_nothing(fresh: Computer) -> None:

@@ -1,4 +1,4 @@
-"""Which launcher a daemon takes: the service whose socket lies beside its own, or a child."""
+"""What a daemon finds in its runtime directory: the service that starts jobs, and where it is to listen itself."""
 
 import os
 import socket
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.clock import SystemClock
-from buttermilkd.daemon.foundations import chosen_launcher
+from buttermilkd.daemon.foundations import activity_socket, chosen_launcher
+from buttermilkd.host.sockets import listening
 from buttermilkd.peers import Peer, is_trusted
 from buttermilkd.runner.launcher.child import ChildLauncher
 from buttermilkd.runner.launcher.launched import Launcher
@@ -67,6 +68,15 @@ async def test_the_socket_of_a_stranger_is_not_used_and_that_is_told(
         f"jobs are started here and not by way of {folder}/jobs.sock: it belongs to user {NOBODY}, who is neither "
         "root nor the daemon's"
     )
+
+
+def test_a_link_leads_to_the_folder_in_which_the_daemon_may_make_its_socket(folder: Path) -> None:
+    assert activity_socket(folder) == folder / "activity.sock"
+    (folder / "activity.sock").symlink_to("activity/activity.sock")
+    with listening(activity_socket(folder), 0o666), socket.socket(socket.AF_UNIX) as reporter:
+        assert reporter.connect_ex(str(folder / "activity.sock")) == 0
+    assert not (folder / "activity/activity.sock").exists()
+    assert (folder / "activity.sock").is_symlink()
 
 
 def test_who_is_at_the_other_end_is_told_by_the_kernel() -> None:
