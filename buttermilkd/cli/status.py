@@ -46,6 +46,8 @@ def _print_daemon(session: Session, daemon: StatusView) -> None:
     session.say(f"  queue: {queue['kind']}, {queue['pending']:,} pending, {queue['running']:,} running")
     if trouble := queue.get("trouble"):
         session.say(f"  {click.style('queue', fg='red')}: {visible(trouble)}")
+    if problem := daemon.get("launcher_problem"):
+        session.say(f"  {click.style('jobs', fg='red')}: cannot be started: {visible(problem)}")
     if problem := daemon.get("config_problem"):
         session.say(f"  {click.style('configuration', fg='red')}: not reloaded: {visible(problem)}")
     if waiting := daemon.get("needs_restart"):

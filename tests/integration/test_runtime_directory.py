@@ -1,7 +1,9 @@
 """What a daemon finds in its runtime directory: the service that starts jobs, and where it is to listen itself."""
 
+import asyncio
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from buttermilkd.client import Client
 from buttermilkd.clock import SystemClock
 from buttermilkd.daemon.foundations import activity_socket, chosen_launcher
 from buttermilkd.host.sockets import listening
@@ -16,6 +19,7 @@ from buttermilkd.peers import Peer, is_trusted
 from buttermilkd.runner.launcher.child import ChildLauncher
 from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.launcher.unit import LauncherUnit
+from tests.integration.assembled import opened
 from tests.parts import need
 from tests.privileges import NOBODY, unprivileged
 
@@ -48,6 +52,28 @@ async def test_without_a_socket_it_is_a_child(folder: Path) -> None:
 async def test_the_service_of_its_own_user_is_taken(folder: Path) -> None:
     with listen(folder / "jobs.sock"):
         assert isinstance(await chosen(folder), LauncherUnit)
+
+
+async def test_the_status_says_why_no_job_can_be_started(tmp_path: Path) -> None:
+    config, folder = tmp_path / "b.toml", tmp_path / "r"
+    config.write_text('[daemon]\nstate_dir = "s"\nruntime_dir = "r"\n')
+    folder.mkdir()
+    with listen(folder / "jobs.sock"):
+        async with opened(config):
+            ctl = (
+                sys.executable,
+                "-m",
+                "buttermilkd.cli",
+                "--socket",
+                str(folder / "control.sock"),
+                "status",
+            )
+            shown = await asyncio.create_subprocess_exec(*ctl, stdout=asyncio.subprocess.PIPE)
+            text, _ = await shown.communicate()
+            status = await asyncio.to_thread(Client(socket=folder / "control.sock").status)
+    why = "the launcher of jobs has not answered yet"
+    assert status["launcher_problem"] == why
+    assert f"\n  jobs: cannot be started: {why}\n" in text.decode()
 
 
 async def test_a_service_of_roots_is_taken(folder: Path) -> None:
