@@ -23,10 +23,9 @@ from buttermilkd.runner.waiting import Waiting
 class Runner:
     """Runs jobs on this host; at most ``concurrency`` of them execute at once, over all flows.
 
-    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``launcher`` is where the
-    launcher comes from that starts their processes. ``listen`` makes what hears each attempt print. ``on_room`` is called when more
-    jobs can be started than before. Where ``flows`` are other ones than before, so are the jobs that begin later:
-    see ``reconfigure``.
+    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``launcher`` is where the launcher comes from
+    that starts their processes. ``listen`` makes what hears each attempt print. ``on_room`` is called when more jobs can be
+    started than before. Where ``flows`` are other ones than before, so are the jobs that begin later: see ``reconfigure``.
     """
 
     def __init__(
