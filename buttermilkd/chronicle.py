@@ -53,6 +53,10 @@ class Chronicle:
     def _failed(self, settlement: Settlement) -> None:
         job, outcome = settlement.taken.job, settlement.outcome
         reason = outcome.cause or outcome.error or outcome.ending
+        if settlement.event is Event.INTERRUPT:
+            text = "%s was interrupted: %s; it is pending again, and this costs no attempt"
+            logger.info(text, job.job_id, reason, extra=about(job, Kind.JOB_INTERRUPTED))
+            return
         if settlement.event is Event.FAIL:
             level, kind = logging.WARNING, Kind.JOB_FAILED
             rest = "it is a dead letter now"

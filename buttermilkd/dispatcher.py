@@ -11,7 +11,7 @@ from buttermilkd.bell import Bell, first_of
 from buttermilkd.chronicle import Chronicle
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
-from buttermilkd.jobs import Ending, Event, Job, Outcome, Settlement, Taken
+from buttermilkd.jobs import TRANSITIONS, Ending, Event, Job, Outcome, Settlement, Status, Taken
 from buttermilkd.journal import Kind, about
 from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
@@ -189,7 +189,7 @@ class Dispatcher:
     def _decide(self, taken: Taken, outcome: Outcome) -> Settlement:
         job = taken.job
         decision = decide(outcome, job, self._limits(job.flow), self._jitter.random())
-        if decision.event in (Event.RETRY, Event.DISTURB, Event.GIVE_BACK) and self._is_refused(job):
+        if TRANSITIONS[decision.event][1] is Status.PENDING and self._is_refused(job):
             return Settlement(taken, Event.CANCEL, outcome)
         return Settlement(taken, decision.event, outcome, decision.delay)
 

@@ -89,6 +89,8 @@ class Job:
     """How many of the earlier attempts asked to be tried again later; they do not use up ``max_retries``."""
     disturbances: int = 0
     """How many attempts failed when they had just been suspended; they are not counted as attempts."""
+    interruptions: int = 0
+    """How many attempts ended with the daemon or the launcher; nor are they."""
 
 
 class Ending(StrEnum):
@@ -103,6 +105,8 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
     GIVEN_BACK = "given back"
     """Not at fault: stopped by the daemon, or never begun."""
+    INTERRUPTED = "interrupted"
+    """Ended with the launcher of its process. That is hardly its fault, but might be: it is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class Settlement:
 
     taken: Taken
     event: Event
-    """COMPLETE, FAIL, RETRY, DISTURB, GIVE_BACK or CANCEL."""
+    """COMPLETE, FAIL, RETRY, DISTURB, INTERRUPT, GIVE_BACK or CANCEL."""
     outcome: Outcome
     delay: float = 0.0
     """For RETRY and DISTURB: seconds before it may be taken again."""

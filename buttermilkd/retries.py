@@ -18,6 +18,8 @@ class RetryLimits:
     """Attempts after the first, for attempts that failed."""
     max_deferrals: int
     """Attempts that may end by asking to be tried again later."""
+    max_interruptions: int
+    """Attempts that may end with the daemon or the launcher."""
     backoff: float
     max_backoff: float
 
@@ -53,10 +55,13 @@ def decide(outcome: Outcome, job: Job, limits: RetryLimits, jitter: float) -> De
 
     A failure is retried up to ``max_retries`` times. A deferral (exit status 75, ``Retry``) is no failure:
     it is retried up to ``max_deferrals`` times, after as long as the job asked for. What fails when it has just
-    been suspended, as by a lost connection, is tried again without a loss, but not for ever.
+    been suspended, as by a lost connection, is tried again without a loss, but not for ever; so is what has been
+    interrupted, as it may be what ends the launcher.
     """
     if outcome.ending in _EVENTS:
         return Decision(_EVENTS[outcome.ending])
+    if outcome.ending is Ending.INTERRUPTED:
+        return Decision(Event.INTERRUPT if job.interruptions < limits.max_interruptions else Event.FAIL)
     if outcome.ending is Ending.DEFERRED:
         deferrals = job.deferrals + 1
         if deferrals > limits.max_deferrals:

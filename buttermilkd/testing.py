@@ -237,6 +237,8 @@ def _counted(job: Job, settlement: Settlement) -> Job:
         return replace(job, attempt=job.attempt - 1)
     if settlement.event is Event.DISTURB:
         return replace(job, attempt=job.attempt - 1, disturbances=job.disturbances + 1)
+    if settlement.event is Event.INTERRUPT:
+        return replace(job, attempt=job.attempt - 1, interruptions=job.interruptions + 1)
     if settlement.event is Event.RETRY and settlement.outcome.ending is Ending.DEFERRED:
         return replace(job, deferrals=job.deferrals + 1)
     return job

@@ -44,12 +44,7 @@ def _print_daemon(session: Session, daemon: StatusView) -> None:
         session.say(f"  paused: {paused}")
     queue = daemon["queue"]
     session.say(f"  queue: {queue['kind']}, {queue['pending']:,} pending, {queue['running']:,} running")
-    if trouble := queue.get("trouble"):
-        session.say(f"  {click.style('queue', fg='red')}: {visible(trouble)}")
-    if problem := daemon.get("config_problem"):
-        session.say(f"  {click.style('configuration', fg='red')}: not reloaded: {visible(problem)}")
-    if waiting := daemon.get("needs_restart"):
-        session.say(f"  configuration: needs a restart: {', '.join(waiting)}")
+    _print_troubles(session, daemon)
     session.say(f"  running: {len(daemon['running'])} of {daemon['concurrency']} at once")
     for job in daemon["running"]:
         took = between(job["started_at"], None)
@@ -67,6 +62,20 @@ def _print_daemon(session: Session, daemon: StatusView) -> None:
         session.note(
             f"buttermilkctl is version {__version__} and the daemon {daemon['version']}: restart it after an update"
         )
+
+
+def _print_troubles(session: Session, daemon: StatusView) -> None:
+    """What somebody has to mend; a daemon of an older version tells of less."""
+    troubles = {
+        "queue": daemon["queue"].get("trouble"),
+        "jobs": (problem := daemon.get("launcher_problem")) and f"cannot be started: {problem}",
+        "configuration": (problem := daemon.get("config_problem")) and f"not reloaded: {problem}",
+    }
+    for subject, trouble in troubles.items():
+        if trouble:
+            session.say(f"  {click.style(subject, fg='red')}: {visible(trouble)}")
+    if waiting := daemon.get("needs_restart"):
+        session.say(f"  configuration: needs a restart: {', '.join(waiting)}")
 
 
 def _reporter(reporter: ReporterView) -> str:

@@ -4,13 +4,11 @@ import asyncio
 import grp
 import os
 import pwd
-import socket
-import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from buttermilkd.errors import NotPermittedError
+from buttermilkd.peers import Peer, is_trusted
 
 
 class Access(StrEnum):
@@ -22,27 +20,12 @@ class Access(StrEnum):
     """Root, the daemon's own user, and members of ``control.admin_groups``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The process at the other end, as it was when it connected."""
-
-    pid: int
-    uid: int
-    gid: int
-
-    @classmethod
-    def of(cls, connection: socket.socket) -> "Peer":
-        size = struct.calcsize("3i")
-        return cls(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)))
-
-
 class Doorman:
     """Checks peers. Group memberships are looked up in a thread, since a directory service may be slow."""
 
     def __init__(self, admin_groups: Callable[[], Sequence[str]]) -> None:
         """``admin_groups`` gives them as they are at this moment."""
         self._groups = admin_groups
-        self._own_uid = os.geteuid()
 
     async def check(self, peer: Peer, access: Access) -> None:
         """Return where the peer may do this.
@@ -50,7 +33,7 @@ class Doorman:
         Raises:
             NotPermittedError: it may not.
         """
-        if access is Access.READ or peer.uid in (0, self._own_uid):
+        if access is Access.READ or is_trusted(peer.uid):
             return
         admins = self._groups()
         if await asyncio.to_thread(_is_admin, peer, admins):

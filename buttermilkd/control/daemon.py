@@ -67,6 +67,7 @@ async def status(services: Services, _call: Call) -> web.Response:
         ),
         journal=None if services.journal is None else JournalView(lost=services.journal.lost),
         reporters=reporter_views(services.activity.observe(), services.clock.monotonic()),
+        launcher_problem=services.launcher.trouble,
         config_problem=services.in_force.problem,
         needs_restart=list(services.in_force.needs_restart),
     )

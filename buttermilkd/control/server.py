@@ -9,13 +9,14 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from buttermilkd.control.access import Access, Doorman, Peer
+from buttermilkd.control.access import Access, Doorman
 from buttermilkd.control.idempotency import answered, kept, request_key
 from buttermilkd.control.routes import ROUTES, Route
 from buttermilkd.control.services import Call, Services, read_object
 from buttermilkd.errors import BY_KIND, ButtermilkError, NotPermittedError
 from buttermilkd.journal import Kind, about
 from buttermilkd.messages import PROBLEM
+from buttermilkd.peers import Peer
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from buttermilkd.batches import Batches
 from buttermilkd.clock import Clock
 from buttermilkd.config.in_force import InForce
 from buttermilkd.config.settings import Settings
-from buttermilkd.control.access import Peer
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.errors import InvalidRequestError, TimedOutError
@@ -25,6 +24,7 @@ from buttermilkd.idle.sources import Sources
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
 from buttermilkd.messages import ReloadedView
+from buttermilkd.peers import Peer
 from buttermilkd.queues.base import Queue
 from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.runner import Runner

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from buttermilkd.batches import Batches
 from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock
-from buttermilkd.config.in_force import FlowsInForce, InForce
+from buttermilkd.config.in_force import InForce
 from buttermilkd.config.settings import ActivitySettings, Settings
 from buttermilkd.control import server
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
-from buttermilkd.daemon.foundations import ACTIVITY, CONTROL, Foundations, Given, chosen_launcher, open_ledger
+from buttermilkd.daemon.foundations import (
+    ACTIVITY,
+    CONTROL,
+    Foundations,
+    Given,
+    activity_socket,
+    chosen_launcher,
+    open_ledger,
+)
 from buttermilkd.daemon.reload import Reloading, Rooms
 from buttermilkd.daemon.telling import StatusLine
 from buttermilkd.dead import DeadLetters
@@ -34,7 +42,7 @@ from buttermilkd.idle.probes.ports import PortProbe
 from buttermilkd.idle.probes.probing import Probing
 from buttermilkd.idle.recorder import Recorder
 from buttermilkd.idle.sources import Sources
-from buttermilkd.places import ACTIVITY_SOCKET, CONTROL_SOCKET
+from buttermilkd.places import CONTROL_SOCKET
 from buttermilkd.queues.base import Queue
 from buttermilkd.queues.local import LocalQueue
 from buttermilkd.retries import RetryLimits
@@ -73,7 +81,7 @@ async def opened(settings: Settings, clock: Clock, given: Given) -> AsyncIterato
         recorder = None if given.record is None else Recorder(given.record, settings.idle, clock)
         ledger, recovered = await open_ledger(settings, clock, given.notifier, stack)
         reports = open_at(
-            paths.runtime_dir / ACTIVITY_SOCKET, given.sockets.get(ACTIVITY), settings.activity.socket_mode
+            activity_socket(paths.runtime_dir), given.sockets.get(ACTIVITY), settings.activity.socket_mode
         )
         reporters = ActivityServer(stack.enter_context(reports), clock)
         probing = Probing(_probes(settings.activity), settings.activity.probe_every, clock)
@@ -115,7 +123,7 @@ def _assembled(
         listeners.append(on.recorder.note)
     gate = _gate(settings, clock, on, runner.footprint, suspension, listeners, stack)
     queue = _queue(in_force, on, clock, stack)
-    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(flows), clock=clock)
+    dispatcher = Dispatcher(queue=queue, runner=runner, gate=gate, limits=_limits(in_force), clock=clock)
     reloading = Reloading(
         read=given.read,
         in_force=in_force,
@@ -229,12 +237,13 @@ def _queue(in_force: InForce, on: Foundations, clock: Clock, stack: AsyncExitSta
     return shared_queue(in_force, on.ledger, on.recovered, clock, stack)
 
 
-def _limits(flows: FlowsInForce) -> Callable[[str], RetryLimits]:
+def _limits(in_force: InForce) -> Callable[[str], RetryLimits]:
     def of(flow: str) -> RetryLimits:
-        configured = flows.last_known(flow)
+        configured = in_force.flows.last_known(flow)
         return RetryLimits(
             max_retries=configured.max_retries,
             max_deferrals=configured.max_deferrals,
+            max_interruptions=in_force.settings.daemon.max_interruptions,
             backoff=configured.backoff,
             max_backoff=configured.max_backoff,
         )

@@ -22,7 +22,8 @@ from buttermilkd.idle.sources import Sources
 from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.recovery import Recovered
-from buttermilkd.places import JOBS_SOCKET
+from buttermilkd.peers import is_trusted
+from buttermilkd.places import ACTIVITY_SOCKET, JOBS_SOCKET
 from buttermilkd.plurals import count
 from buttermilkd.runner.launcher.child import ChildLauncher
 from buttermilkd.runner.launcher.launched import Launcher
@@ -63,6 +64,15 @@ class Foundations:
     journal: Sender | None
 
 
+def activity_socket(runtime_dir: Path) -> Path:
+    """Where web servers are listened to: where a link leads to, if the runtime directory has one in its place.
+
+    An administrator makes one where the directory is root's, so that the daemon could make no socket in it.
+    """
+    path = runtime_dir / ACTIVITY_SOCKET
+    return runtime_dir / path.readlink() if path.is_symlink() else path
+
+
 def chosen_launcher(
     runtime_dir: Path, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
 ) -> Launcher:
@@ -72,19 +82,25 @@ def chosen_launcher(
     what the daemon has.
     """
     path = runtime_dir / JOBS_SOCKET
-    if _is_our_socket(path):
-        return LauncherUnit(path, clock, [lock], hierarchy)
+    if (owner := _owner_of_socket(path)) is not None:
+        if is_trusted(owner):
+            return LauncherUnit(path, clock, [lock], hierarchy)
+        logger.warning(
+            "jobs are started here and not by way of %s: it belongs to user %d, who is neither root nor the daemon's",
+            path,
+            owner,
+        )
     delegation = stack.enter_context(delegated(hierarchy))
     return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem)
 
 
-def _is_our_socket(path: Path) -> bool:
-    """Jobs of another user's service could use nothing of what this daemon's user has made for them."""
+def _owner_of_socket(path: Path) -> int | None:
+    """The user that it belongs to; None where there is no socket."""
     try:
         status = path.stat()
     except OSError:
-        return False
-    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+        return None
+    return status.st_uid if stat.S_ISSOCK(status.st_mode) else None
 
 
 async def open_ledger(

@@ -74,7 +74,8 @@ def _lock(descriptor: int, folder: Path, pause: Callable[[float], None]) -> None
             return
     raise ConflictError(
         f"cannot start: children of a daemon that died still hold {folder}/lock after {PATIENCE:.0f} s",
-        hint=f"see who it is: fuser {folder}/lock",
+        hint=f"see who it is: fuser {folder}/lock; the jobs' own unit lets go of it by: "
+        "systemctl stop buttermilkd-jobs.socket buttermilkd-jobs",
     )
 
 

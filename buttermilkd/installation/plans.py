@@ -107,7 +107,7 @@ def uninstalling(target: Target, installed: Installed, *, purge: bool = False) -
 
 
 def _account(target: Target) -> Iterator[Step]:
-    """The user and the group, and the sockets' folder, which belongs to them."""
+    """The user and the group, and the sockets' folder."""
     for folder, kind, command in (
         (target.sysusers, "sysusers.d", ("systemd-sysusers",)),
         (target.tmpfiles, "tmpfiles.d", ("systemd-tmpfiles", "--create")),

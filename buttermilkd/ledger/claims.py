@@ -21,7 +21,7 @@ from buttermilkd.jobs import (
 from buttermilkd.ledger import events
 from buttermilkd.sharing import Lease, Settled
 
-_FIELDS = "id, record_id, variant, attempt, deferrals, disturbances"
+_FIELDS = "id, record_id, variant, attempt, deferrals, disturbances, interruptions"
 _TAKE = f"""
     UPDATE jobs SET status = '{TRANSITIONS[Event.TAKE][1]}', attempt = attempt + 1, due = NULL,
                     started_at = :now, ended_at = NULL
@@ -114,6 +114,7 @@ def _job(batch: sqlite3.Row, row: sqlite3.Row, variants: Sequence[Mapping[str, A
         attempt=row["attempt"],
         deferrals=row["deferrals"],
         disturbances=row["disturbances"],
+        interruptions=row["interruptions"],
     )
 
 
@@ -125,6 +126,8 @@ _RECORD = {
                     deferrals = deferrals + :deferred""",
     Event.DISTURB: """status = 'pending', due = :due, ended_at = :now, error = :error, cause = :cause,
                       attempt = attempt - 1, disturbances = disturbances + 1""",
+    Event.INTERRUPT: """status = 'pending', due = :due, ended_at = :now, error = :error, cause = :cause,
+                        attempt = attempt - 1, interruptions = interruptions + 1""",
     Event.GIVE_BACK: "status = 'pending', due = 0, attempt = attempt - 1, started_at = NULL",
 }
 _SETTLE = {
@@ -187,6 +190,14 @@ def _storable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
+_AGAIN = {
+    Event.RETRY: "",
+    Event.DISTURB: "; it had been suspended, so this does not count",
+    Event.INTERRUPT: "; this does not count",
+}
+"""Ends after which a job is tried again, and what is said of each."""
+
+
 def _keep_remains(connection: sqlite3.Connection, ends: list[_End], now: float) -> None:
     """Keep what the attempts left: results, output, and how those ended that did not complete."""
     results = [(end.lease.id, end.outcome.result) for end in ends if end.outcome.result is not None]
@@ -196,7 +207,7 @@ def _keep_remains(connection: sqlite3.Connection, ends: list[_End], now: float) 
     if logs:
         connection.executemany("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", logs)
     for end in ends:
-        if end.event in (Event.FAIL, Event.RETRY, Event.DISTURB):
+        if end.event in (Event.FAIL, *_AGAIN):
             _keep_fault(connection, end, now)
 
 
@@ -207,7 +218,7 @@ def _keep_fault(connection: sqlite3.Connection, end: _End, now: float) -> None:
         end.columns,
     )
     again = "" if end.event is Event.FAIL else f"; tried again in {end.columns['due'] - now:.0f} s"
-    pardon = "; it had been suspended, so this does not count" if end.event is Event.DISTURB else ""
+    pardon = _AGAIN.get(end.event, "")
     text = f"attempt {end.job.attempt} {end.outcome.ending}: {end.columns['cause']}{pardon}{again}"
     kind = "job.failed" if end.event is Event.FAIL else "job.retried"
     events.record(connection, now, kind, text, end.job.batch_id, end.job.job_id)

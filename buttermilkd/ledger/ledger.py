@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
-from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
+from buttermilkd.jobs import TRANSITIONS, BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import batches, claims, dead, events, history, outbox, queries, recovery
 from buttermilkd.ledger.reader import Reader
@@ -245,9 +245,7 @@ class Ledger:
         """Record what became of taken jobs; see ``queues.base.Queue.settle``."""
         now = self._clock.now()
         settled = await self._writer.call(lambda db: claims.settle(db, settlements, now))
-        if any(
-            settlement.event in (Event.RETRY, Event.DISTURB, Event.GIVE_BACK) for settlement in settlements
-        ):
+        if any(TRANSITIONS[settlement.event][1] is Status.PENDING for settlement in settlements):
             self.work.ring()
         if settled.stopping:
             self.stops.ring()

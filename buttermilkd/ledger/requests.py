@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
-from buttermilkd.jobs import Event, Job, Settlement, Status, Taken
+from buttermilkd.jobs import TRANSITIONS, Event, Job, Settlement, Status, Taken
 from buttermilkd.ledger import claims
 from buttermilkd.ledger.batches import cancel_job
 from buttermilkd.ledger.books import Book, Books
@@ -106,6 +106,7 @@ def _job(request: JobRequest) -> Job:
         attempt=request.attempt,
         deferrals=request.deferrals,
         disturbances=request.disturbances,
+        interruptions=request.interruptions,
     )
 
 
@@ -144,7 +145,7 @@ def settle(
     for settlement in list(settled.recorded):
         lease = _lease(settlement)
         by_batch.setdefault(lease.batch, []).append(lease.id)
-        if settlement.event not in (Event.GIVE_BACK, Event.RETRY, Event.DISTURB):
+        if TRANSITIONS[settlement.event][1] is not Status.PENDING:
             continue
         if _is_stopping(connection, lease.batch):
             # Nobody is to run it any more: its message is dropped by whoever gets it.

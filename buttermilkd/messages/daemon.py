@@ -54,6 +54,8 @@ class StatusView(TypedDict):
     journal: JournalView | None
     """None: the daemon's log does not go to the journal."""
     reporters: list[ReporterView]
+    launcher_problem: str | None
+    """Why the launcher of jobs cannot be reached, so that none begins; None: it can."""
     config_problem: str | None
     """Why the configuration as it now stands is not in force; None: the last reload, if any, was good."""
     needs_restart: list[str]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job
 from buttermilkd.runner.attempt import Attempt
 from buttermilkd.runner.flow import FlowSettings
@@ -56,7 +57,8 @@ class Lane(Protocol):
 class Lanes:
     """One lane for each flow, made when it is first asked for; anew where the flow's settings have changed."""
 
-    def __init__(self, make: Callable[[FlowSettings], Lane]) -> None:
+    def __init__(self, make: Callable[[FlowSettings, Callable[[str], int]], Lane]) -> None:
+        """``make`` gets a flow, and what ``left`` is."""
         self._make = make
         self._current: dict[str, Lane] = {}
         self._retired: list[Lane] = []
@@ -68,7 +70,7 @@ class Lanes:
         if lane is not None and (lane.flow is flow or lane.flow == flow):
             return lane
         self.retire(name)
-        lane = self._current[name] = self._make(flow)
+        lane = self._current[name] = self._make(flow, self.left)
         return lane
 
     def retire_outdated(self, flows: Mapping[str, FlowSettings]) -> None:
@@ -99,6 +101,24 @@ class Lanes:
     def attempts(self) -> list[Attempt]:
         """Every job that any of them has."""
         return [attempt for lane in self for attempt in lane.attempts()]
+
+    def are_running(self) -> bool:
+        """Whether any job executes, and is not suspended."""
+        return any(attempt.suspended_at is None for attempt in self.attempts())
+
+    def running(self, clock: Clock) -> list[Running]:
+        """The jobs that execute or are suspended now."""
+        offset = clock.now() - clock.monotonic()
+        return [
+            Running(
+                attempt.job,
+                attempt.started_at,
+                attempt.pid,
+                None if attempt.suspended_at is None else attempt.suspended_at + offset,
+            )
+            for attempt in self.attempts()
+            if attempt.started_at is not None
+        ]
 
     def suspended(self) -> dict[str, float]:
         """Since when each of the suspended jobs has been so, in monotonic seconds."""

@@ -2,10 +2,11 @@
 
 import json
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import NoReturn
+
+from buttermilkd.runner.scratch import removed
 
 
 class UnusableResultError(Exception):
@@ -46,11 +47,8 @@ def read_result(path: Path, limit: int) -> str | None:
 
 
 def remove_result(path: Path) -> None:
-    """Remove the result file, or whatever is in its place."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove the result file, or whatever is in its place, as far as that is possible."""
+    removed(path)
 
 
 def json_text(data: bytes) -> str:

@@ -1,8 +1,6 @@
 """Runs jobs: each as one process or as one call in a warm worker, at idle priority, never more than allowed."""
 
 import asyncio
-import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,24 +8,24 @@ from pathlib import Path
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Job, Outcome
 from buttermilkd.runner.attempt import Attempt, Ended, Listen
-from buttermilkd.runner.callables.lane import CallableLane
-from buttermilkd.runner.commands import CommandLane
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.footprint import Footprint
-from buttermilkd.runner.lanes import Lane, Lanes, Running
+from buttermilkd.runner.lanes import Lanes, Running
 from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.launcher.spawner import Spawner
+from buttermilkd.runner.making import LaneMaker
+from buttermilkd.runner.scratch import Scratch
 from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
+from buttermilkd.runner.waiting import Waiting
 
 
 class Runner:
     """Runs jobs on this host; at most ``concurrency`` of them execute at once, over all flows.
 
-    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``launcher`` is where the
-    launcher comes from that starts their processes. ``listen`` makes what hears each attempt print. ``on_room`` is called when more
-    jobs can be started than before. Where ``flows`` are other ones than before, so are the jobs that begin later:
-    see ``reconfigure``.
+    ``scratch`` is a folder of its own, for result files; what is in it is removed. ``launcher`` is where the launcher comes from
+    that starts their processes. ``listen`` makes what hears each attempt print. ``on_room`` is called when more jobs can be
+    started than before. Where ``flows`` are other ones than before, so are the jobs that begin later: see ``reconfigure``.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class Runner:
     ) -> None:
         self.flows = flows
         self.on_room = on_room
-        self._scratch = scratch
+        self._scratch = Scratch(scratch)
         self._clock = clock
         self._listen = listen
         self._slots = Slots(concurrency)
@@ -52,20 +50,34 @@ class Runner:
         self._failed = asyncio.Event()
         self._launcher = launcher
         self._spawner = Spawner(timers=self._timers, fail=self._fail, start=launcher.start)
+        make = LaneMaker(
+            spawner=self._spawner,
+            slots=self._slots,
+            timers=self._timers,
+            clock=clock,
+            scratch=self._scratch,
+            ended=self._ended,
+            changed=self._room_grew,
+            fail=self._fail,
+        )
+        self._lanes = Lanes(make)
+        self._waiting = Waiting(
+            lambda: self.flows,
+            self._lanes,
+            self._slots,
+            trouble=lambda: launcher.trouble,
+            ended=self._ended,
+            fail=self._fail,
+        )
         self.footprint = Footprint(
             lambda: launcher.groups,
             lambda: self._spawner.launcher_pid,
-            are_running=self._are_running,
-            have_run=self._have_run,
+            are_running=self._lanes.are_running,
+            have_run=self._waiting.have_run,
         )
-        self._lanes = Lanes(self._new_lane)
         self._attempts: dict[str, Attempt] = {}
-        self._waiting: dict[str, Attempt] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-        self._ran = False
-        """A job has executed since somebody asked."""
         self._room_told = False
-        self._place_due = False
 
     async def run(self) -> None:
         """Serve until cancelled; then kill everything and give back what had not ended.
@@ -73,7 +85,7 @@ class Runner:
         Raises:
             Exception: whatever a callback raised; nothing is known to work after that.
         """
-        self._prepare_scratch()
+        self._scratch.empty()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._timers.run(), name="runner timers")
@@ -89,10 +101,6 @@ class Runner:
         finally:
             await self._close()
 
-    def _prepare_scratch(self) -> None:
-        shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch.mkdir(mode=0o700, parents=True)
-
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
             self._failure = error
@@ -101,9 +109,9 @@ class Runner:
     async def _close(self) -> None:
         for attempt in self._attempts.values():
             attempt.asked = attempt.asked or Ending.GIVEN_BACK
-        self._give_back_waiting()
+        self._waiting.give_back()
         await self._spawner.close()
-        self._prepare_scratch()
+        self._scratch.empty()
 
     # Accepting
 
@@ -111,100 +119,26 @@ class Runner:
         if self._launcher.trouble is None:
             self._room_grew()
         else:  # others may be able to run them
-            self._give_back_waiting()
+            self._waiting.give_back()
 
     async def _give_all_back(self) -> None:
         await self.stop(list(self._attempts), Ending.GIVEN_BACK)
 
     def rooms(self) -> dict[str, int]:
         """For each flow that can take any, how many more jobs it can take now."""
-        if self._launcher.trouble is not None:
-            return {}
-        waiting = Counter(attempt.job.flow for attempt in self._waiting.values())
-        rooms = {}
-        for name in self.flows:
-            room = self._lanes.of(name, self.flows).room(self._slots.free).jobs - waiting[name]
-            if room > 0:
-                rooms[name] = room
-        return rooms
+        return self._waiting.rooms()
 
     def room(self) -> int:
         """How many more jobs can be taken now, over all flows."""
-        if self._launcher.trouble is not None:
-            return 0
-        free, jobs = self._slots.free, 0
-        for name in self.flows:
-            room = self._lanes.of(name, self.flows).room(free)
-            free -= room.slots
-            jobs += room.jobs
-        return max(0, jobs - len(self._waiting))
+        return self._waiting.room()
 
     def start(self, job: Job, ended: Ended) -> None:
         """Accept a job. ``ended`` is called exactly once, on the loop, and not before this returns.
 
         A job beyond the room that there is waits inside, and can be recalled.
         """
-        attempt = Attempt(job, ended, self._listen)
-        self._attempts[job.job_id] = attempt
-        self._waiting[job.job_id] = attempt
-        if not self._place_due:
-            self._place_due = True
-            asyncio.get_running_loop().call_soon(self._place)
-
-    def _new_lane(self, flow: FlowSettings) -> Lane:
-        if flow.kind == "callable":
-            return CallableLane(
-                flow,
-                spawner=self._spawner,
-                slots=self._slots,
-                timers=self._timers,
-                clock=self._clock,
-                ended=self._ended,
-                changed=self._room_grew,
-                fail=self._fail,
-                left=self._lanes.left,
-            )
-        return CommandLane(
-            flow,
-            spawner=self._spawner,
-            slots=self._slots,
-            timers=self._timers,
-            clock=self._clock,
-            scratch=self._scratch,
-            ended=self._ended,
-            left=self._lanes.left,
-        )
-
-    def _place(self) -> None:
-        """Begin what waits, as far as there is room."""
-        self._place_due = False
-        if self._launcher.trouble is not None:
-            self._give_back_waiting()
-            return
-        rooms: dict[str, int] = {}
-        try:
-            for job_id, attempt in list(self._waiting.items()):
-                name = attempt.job.flow
-                if self._waiting.get(job_id) is not attempt:
-                    continue
-                if name not in self.flows:
-                    # Removed since it was taken: it waits where it came from, as others of that flow do.
-                    del self._waiting[job_id]
-                    self._ended(attempt, Outcome(Ending.GIVEN_BACK))
-                    continue
-                lane = self._lanes.of(name, self.flows)
-                if rooms.get(name) is None:
-                    rooms[name] = lane.room(self._slots.free).jobs
-                if rooms[name] > 0:
-                    del self._waiting[job_id]
-                    free = self._slots.free
-                    lane.begin(attempt)
-                    self._ran = True
-                    rooms[name] -= 1
-                    if self._slots.free != free:  # what it took is missing elsewhere
-                        rooms = {name: rooms[name]}
-        except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
-            self._fail(error)
+        attempt = self._attempts[job.job_id] = Attempt(job, ended, self._listen)
+        self._waiting.add(attempt)
 
     def reconfigure(self, concurrency: int) -> None:
         """Work with another number of jobs at once, and with ``flows`` as they are now.
@@ -246,7 +180,7 @@ class Runner:
 
     def _tell_room(self) -> None:
         self._room_told = False
-        self._place()
+        self._waiting.place()
         self._lanes.forget_empty()
         try:
             self.on_room()
@@ -266,8 +200,7 @@ class Runner:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.setdefault(job_id, []).append(waiter)
             waiters.append(waiter)
-        for job_id in wanted & self._waiting.keys():
-            self._ended(self._waiting.pop(job_id), Outcome(ending))
+        self._waiting.end(wanted, ending)
         for lane in self._lanes:
             lane.stop(wanted, ending, now=now)
         if waiters:
@@ -275,14 +208,9 @@ class Runner:
 
     def recall(self) -> None:
         """Give back every job that was accepted and has not begun."""
-        self._give_back_waiting()
+        self._waiting.give_back()
         for lane in self._lanes:
             lane.recall()
-
-    def _give_back_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for attempt in waiting.values():
-            self._ended(attempt, Outcome(attempt.asked or Ending.GIVEN_BACK))
 
     # Suspending and looking
 
@@ -312,24 +240,10 @@ class Runner:
 
     def running(self) -> list[Running]:
         """The jobs that execute or are suspended now."""
-        return [
-            Running(attempt.job, attempt.started_at, attempt.pid, self._wall(attempt.suspended_at))
-            for attempt in self._lanes.attempts()
-            if attempt.started_at is not None
-        ]
-
-    def _wall(self, monotonic: float | None) -> float | None:
-        return None if monotonic is None else monotonic - self._clock.monotonic() + self._clock.now()
+        return self._lanes.running(self._clock)
 
     def log(self, job_id: str) -> bytes | None:
         """What a job has printed so far; None where it does not run here."""
         if job_id not in self._attempts:
             return None
         return b"".join(lane.log(job_id) for lane in self._lanes)
-
-    def _are_running(self) -> bool:
-        return any(attempt.suspended_at is None for attempt in self._lanes.attempts())
-
-    def _have_run(self) -> bool:
-        ran, self._ran = self._ran, self._are_running()
-        return ran or self._ran

@@ -19,6 +19,7 @@ from tests.pubsub_host import Host, MovableClock, Patient, SteppedClock, host_at
 DONE = Outcome(Ending.COMPLETED, result='{"words": 3}')
 FAULT = Outcome(Ending.FAILED, error="exit status 1", cause="exit status 1")
 LATER = Outcome(Ending.DEFERRED, error="exit status 75", cause="exit status 75")
+CUT_OFF = Outcome(Ending.INTERRUPTED, error="launcher died", cause="launcher died")
 BACK = Outcome(Ending.GIVEN_BACK)
 
 
@@ -252,6 +253,16 @@ async def test_a_disturbed_job_waits_for_its_delay_and_is_the_same_attempt_again
     await bench.clock.advance(10)
     (again,) = await bench.queue.take({"f": 1}, 1)
     assert (again.job.attempt, again.job.disturbances, again.job.deferrals) == (1, 1, 0)
+
+
+async def test_an_interrupted_job_is_there_at_once_as_the_same_attempt_and_that_is_counted(
+    bench: Bench,
+) -> None:
+    await bench.add("b", "f", ["x"])
+    (taken,) = await bench.queue.take({"f": 1}, 1)
+    await bench.queue.settle([Settlement(taken, Event.INTERRUPT, CUT_OFF)])
+    (again,) = await bench.queue.take({"f": 1}, 1)
+    assert (again.job.attempt, again.job.interruptions, again.job.disturbances) == (1, 1, 0)
 
 
 async def test_a_deferral_is_counted_as_one(bench: Bench) -> None:

@@ -60,9 +60,10 @@ def test_what_a_dead_daemons_children_still_hold_is_waited_for(tmp_path: Path) -
 def test_patience_with_them_is_bounded(tmp_path: Path) -> None:
     held = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
-    with pytest.raises(ConflictError, match="children of a daemon that died"):
+    with pytest.raises(ConflictError, match="children of a daemon that died") as caught:
         with sole_instance(tmp_path, pause=lambda _: None):
             pytest.fail("two instances at a time")
+    assert "systemctl stop buttermilkd-jobs.socket buttermilkd-jobs" in (caught.value.hint or "")
     os.close(held)
 
 

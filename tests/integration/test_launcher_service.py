@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from buttermilkd.runner.launcher.handshake import PROTOCOL
 from tests.integration.launcher_service import Peer, Service, service
 from tests.integration.runner_host import alive, until
 from tests.parts import need
@@ -23,16 +24,19 @@ async def unit(tmp_path: Path) -> AsyncIterator[Service]:
         yield one
 
 
+HELLO = {"mark": "m", "protocol": PROTOCOL}
+
+
 async def until_ready(peer: Peer) -> None:
     assert (await peer.heard())[0] == "ready"
 
 
 async def test_it_answers_with_its_pid_and_its_group_or_why_there_is_none(unit: Service) -> None:
     peer = unit.connect()
-    peer.send({"mark": "m"})
+    peer.send(HELLO)
     process = await unit.start()
-    ready, pid, group, problem = await peer.heard()
-    assert (ready, pid) == ("ready", process.pid)
+    ready, protocol, pid, group, problem = await peer.heard()
+    assert (ready, protocol, pid) == ("ready", PROTOCOL, process.pid)
     assert (group is None) == (problem is not None)
     peer.close()
     assert await process.wait() == 0
@@ -44,10 +48,11 @@ async def test_what_it_was_given_to_keep_is_free_only_when_the_last_process_is_g
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     peer, pid_file = unit.connect(), tmp_path / "pid"
-    peer.send({"mark": "m"}, lock)
-    os.close(lock)
+    peer.send(HELLO)
     process = await unit.start()
     await until_ready(peer)
+    peer.send({"reap": [], "keep": True}, lock)
+    os.close(lock)
     peer.spawn(f"echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; setsid sleep 1000 & sleep 1000")
     await until(pid_file.exists)
     again = os.open(tmp_path / "lock", os.O_RDWR)
@@ -60,11 +65,24 @@ async def test_what_it_was_given_to_keep_is_free_only_when_the_last_process_is_g
     assert await process.wait() == 0
 
 
+@pytest.mark.parametrize("hello", [{"mark": "m"}, {"mark": "m", "protocol": PROTOCOL + 1}])
+async def test_a_daemon_of_another_version_is_told_so_and_the_next_start_may_be_of_its_own(
+    unit: Service, hello: dict[str, object]
+) -> None:
+    peer = unit.connect()
+    peer.send(hello)
+    process = await unit.start()
+    assert await peer.heard() == ["other", PROTOCOL]
+    _, errors = await process.communicate()
+    assert process.returncode == 0
+    assert b"a daemon of another version" in errors
+
+
 async def test_what_a_daemon_asked_for_that_has_died_since_is_not_begun(
     unit: Service, tmp_path: Path
 ) -> None:
     peer = unit.connect()
-    peer.send({"mark": "m"})
+    peer.send(HELLO)
     peer.spawn(f"touch {tmp_path}/begun")
     peer.close()
     process = await unit.start()
@@ -74,7 +92,7 @@ async def test_what_a_daemon_asked_for_that_has_died_since_is_not_begun(
 
 async def test_jobs_see_nothing_of_what_systemd_told_it(unit: Service, tmp_path: Path) -> None:
     peer = unit.connect()
-    peer.send({"mark": "m"})
+    peer.send(HELLO)
     await unit.start()
     await until_ready(peer)
     peer.spawn(f"env >{tmp_path}/seen; ls -l /proc/$$/fd >>{tmp_path}/seen")
@@ -126,7 +144,7 @@ async def test_a_sender_that_pretends_to_be_the_parent_stops_nothing(unit: Servi
     number = _RT_SIGQUEUEINFO.get(os.uname().machine)
     need(number is not None, "a machine whose number of rt_sigqueueinfo(2) is known")
     peer = unit.connect()
-    peer.send({"mark": "m"})
+    peer.send(HELLO)
     process = await unit.start()
     await until_ready(peer)
     forger = [sys.executable, "-c", _FORGE.replace("{call}", str(number)), str(process.pid), str(os.getpid())]
@@ -139,14 +157,14 @@ async def test_a_sender_that_pretends_to_be_the_parent_stops_nothing(unit: Servi
     peer.close()
 
 
-@pytest.mark.parametrize("first", [b"\0", b"[]", b"{}", b"not JSON"])
+@pytest.mark.parametrize("first", [b"\0", b"[]", b"{}", b"not JSON", b'{"mark": 1}', b"[" * 60_000])
 async def test_who_does_not_introduce_itself_is_refused_and_the_next_is_served(
     unit: Service, first: bytes
 ) -> None:
     stranger = unit.connect()
     stranger.send(first)
     peer = unit.connect()
-    peer.send({"mark": "m"})
+    peer.send(HELLO)
     await unit.start()
     assert await stranger.heard() is None
     await until_ready(peer)
@@ -183,7 +201,7 @@ async def refused_to_a_stranger(unit: Service) -> None:
         assert stranger.stdout is not None
         assert stranger.stdout.readline() == "connected\n"
         peer = unit.connect()
-        peer.send({"mark": "m"})
+        peer.send(HELLO)
         process = await unit.start()
         await until_ready(peer)
         assert stranger.stdout.readline() == "b''\n"

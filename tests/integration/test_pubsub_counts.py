@@ -16,7 +16,7 @@ from tests.integration.fleet import BACK, DONE, FAULT, Fleet, cancel, end, follo
 from tests.memory_broker import MemoryBroker
 from tests.pubsub_host import Host
 
-LIMITS = RetryLimits(max_retries=1, max_deferrals=1, backoff=1.0, max_backoff=1.0)
+LIMITS = RetryLimits(max_retries=1, max_deferrals=1, max_interruptions=5, backoff=1.0, max_backoff=1.0)
 
 
 async def test_jobs_whose_ids_clash_are_dead_letters_where_that_is_seen_and_change_nothing_else(

@@ -295,6 +295,24 @@ async def test_a_suspended_worker_stands_still_and_goes_on(study: Path) -> None:
         assert not host.outcomes[job_id].killed
 
 
+@pytest.mark.parametrize("entrypoint", ["study:act", "slow:act"], ids=["in the call", "in the import"])
+async def test_what_ends_with_the_launcher_is_interrupted_and_its_flow_goes_on(
+    study: Path, entrypoint: str
+) -> None:
+    waits = "import pathlib, time\nif not pathlib.Path('wait').exists():\n    open('wait', 'w'); time.sleep(1000)\n"
+    (study / "slow.py").write_text(f"{waits}from study import act\n")
+    async with hosting(study, calling(entrypoint, study)) as host:
+        job_id = host.start("wait", parameters={"file": str(study / "wait")})
+        await until((study / "wait").exists)
+        launcher = host.runner._spawner.launcher_pid
+        assert launcher is not None
+        os.kill(launcher, signal.SIGKILL)
+        outcome = await host.end_of(job_id)
+        assert (outcome.ending, outcome.cause) == (Ending.INTERRUPTED, "launcher died")
+        assert host.runner.room() > 0
+        assert (await host.run("again")).result == '"again"'
+
+
 async def test_a_worker_runs_at_idle_priority_and_its_children_end_with_it(study: Path) -> None:
     async with hosting(study, calling("study:escape", study)) as host:
         pid = int((await host.run()).result or "")

@@ -122,7 +122,9 @@ async def _launcher_of(host: Host) -> int:
     return pid
 
 
-async def test_when_the_launcher_is_killed_its_jobs_fail_and_the_next_one_runs(tmp_path: Path) -> None:
+async def test_when_the_launcher_is_killed_its_jobs_are_interrupted_and_the_next_one_runs(
+    tmp_path: Path,
+) -> None:
     flow = python(
         "import os, subprocess\nprint(os.getpid(), flush=True)\nsubprocess.run(['sleep', '1000'], start_new_session=True)"
     )
@@ -131,7 +133,7 @@ async def test_when_the_launcher_is_killed_its_jobs_fail_and_the_next_one_runs(t
         pid = number_in(await host.until_printed(job_id, b"\n"))
         os.kill(await _launcher_of(host), signal.SIGKILL)
         outcome = await host.end_of(job_id)
-        assert (outcome.ending, outcome.cause) == (Ending.FAILED, "launcher died")
+        assert (outcome.ending, outcome.cause) == (Ending.INTERRUPTED, "launcher died")
         await until_dead(pid, *processes_marked(str(tmp_path)))
         assert (await host.run(flow="next")).ending is Ending.COMPLETED
 

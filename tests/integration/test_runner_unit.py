@@ -1,9 +1,13 @@
 """Jobs whose launcher is a service of its own: the same as those of a child, and what is different."""
 
 import asyncio
+import fcntl
+import json
 import os
 import signal
-from collections.abc import AsyncIterator
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +15,15 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.jobs import Ending
+from buttermilkd.runner.launcher.handshake import welcome
 from buttermilkd.runner.launcher.spawner import Spawner
-from buttermilkd.runner.launcher.unit import ANSWER_PATIENCE, FIRST_PAUSE, LONGEST_PAUSE, LauncherUnit
+from buttermilkd.runner.launcher.unit import (
+    ANSWER_PATIENCE,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    LauncherUnit,
+    answer_of,
+)
 from buttermilkd.runner.timers import Timers
 from buttermilkd.testing import HandMovedClock
 from tests.integration.launcher_service import Service, service
@@ -93,9 +104,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def connecting(path: Path) -> AsyncIterator[Scene]:
+async def connecting(path: Path, keep_fds: Sequence[int] = ()) -> AsyncIterator[Scene]:
     clock = HandMovedClock()
-    scene = Scene(LauncherUnit(path, clock), clock)
+    scene = Scene(LauncherUnit(path, clock, keep_fds), clock)
     spawner = Spawner(timers=Timers(clock), fail=_raise, start=scene.launcher.start)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(scene.launcher.run(spawner, empty=_nothing, changed=lambda: None))
@@ -122,14 +133,75 @@ async def test_one_that_does_not_answer_is_given_up_after_a_while_and_tried_agai
         await until(lambda: scene.launcher.trouble is None)
 
 
-@pytest.mark.parametrize("answer", [b"not JSON", b"[1]", b"{}", b"[1, 2, 3, 4, 5]", b"7"])
-async def test_one_that_answers_in_another_way_is_told_of(tmp_path: Path, answer: bytes) -> None:
+ANSWERS = [
+    *(b"not JSON", b"[1]", b"{}", b"7", b"[" * 60_000, b'["ready"]', b'["ready", 1, 2, 3, 4, 5]'),
+    *(b'["ready", 1, "x", null, null]', b'["ready", 1, -1, null, null]', b'["ready", 1, 1e400, null, null]'),
+    *(b'["ready", 1, 99999999999999999999, null, null]', b'["ready", 1, 1, 7, null]'),
+    b'["ready", 1, 1, "/\\u0000", null]',
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer[:45].decode())
+async def test_one_whose_answer_is_none_is_told_of(tmp_path: Path, answer: bytes) -> None:
     async with service(tmp_path, follows=False) as unit, connecting(unit.path) as scene:
         await scene.clock.advance(0)
         other, _ = unit.listener.accept()
         with other:
             other.send(answer)
-            await until(lambda: "another version" in (scene.launcher.trouble or ""))
+            await until(lambda: (scene.launcher.trouble or "").endswith("its answer is none"))
+
+
+@pytest.mark.parametrize("answer", [["other", 7], ["ready", 7, "of", "another", "form", "perhaps"]])
+async def test_one_of_another_version_is_told_of_with_what_to_do(
+    tmp_path: Path, answer: list[object]
+) -> None:
+    async with service(tmp_path, follows=False) as unit, connecting(unit.path) as scene:
+        await scene.clock.advance(0)
+        other, _ = unit.listener.accept()
+        with other:
+            other.send(json.dumps(answer).encode())
+            words = "it speaks protocol 7 and this daemon 1, so one of them is older: restart buttermilkd"
+            await until(lambda: (scene.launcher.trouble or "").endswith(words))
+
+
+async def test_what_goes_wrong_with_the_connection_is_an_error_of_its_own() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as nowhere:
+        nowhere.setblocking(False)
+        with pytest.raises(OSError, match="not connected"):
+            await answer_of(nowhere, HandMovedClock())
+
+
+async def test_one_that_cannot_be_started_does_not_keep_what_it_would_have_been_given(tmp_path: Path) -> None:
+    """The socket of a service that never starts lives on, with what was sent to it, when the daemon has died."""
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    async with service(tmp_path, follows=False) as unit:
+        async with connecting(unit.path, [lock]) as scene:
+            await scene.clock.advance(0)
+            assert scene.launcher.trouble
+        os.close(lock)
+        again = os.open(tmp_path / "lock", os.O_RDWR)
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(again)
+
+
+@pytest.mark.parametrize("said", [b"not JSON", b'["ended", 99, 0]', b'["started", 1, -1, false]'])
+async def test_one_that_says_what_it_cannot_mean_is_ended_and_the_next_one_runs_jobs(
+    tmp_path: Path, said: bytes
+) -> None:
+    async with service(tmp_path, follows=False) as unit:
+        async with hosting(tmp_path, shell("exit 0"), unit=unit.path) as host:
+            other, _ = unit.listener.accept()
+            with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as odd, other:  # noqa: ASYNC220
+                other.send(welcome(odd.pid, None, "no groups here"))
+                await until_ready(host)
+                job_id = host.start()
+                other.send(said)
+                await until(lambda: odd.poll() is not None)
+            assert (await host.end_of(job_id)).ending is not Ending.COMPLETED
+            await unit.start()
+            await until_ready(host)
+            assert (await host.run()).ending is Ending.COMPLETED
 
 
 async def test_tries_to_connect_grow_rarer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,14 +242,38 @@ async def test_when_the_daemon_ends_its_jobs_and_the_service_end_before_it(
     assert await unit.process.wait() == 0
 
 
-async def test_when_it_is_killed_its_jobs_fail_and_the_next_one_runs(unit: Service, tmp_path: Path) -> None:
+async def test_an_end_that_is_waited_for_in_vain_gives_no_job_back_before_it_is_dead(
+    unit: Service, tmp_path: Path
+) -> None:
+    async with hosting(tmp_path, shell("setsid sleep 1000 & echo $!; wait"), unit=unit.path) as host:
+        await until_ready(host)
+        job_id = host.start()
+        escapee, spawner = await pid_of(host, job_id), host.runner._spawner
+        assert spawner.launcher_pid is not None
+        launcher = spawner.launcher_pid
+        os.kill(launcher, signal.SIGSTOP)
+        closing = asyncio.create_task(spawner.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert alive(escapee)
+        assert job_id not in host.outcomes
+        os.kill(launcher, signal.SIGCONT)
+    assert host.outcomes[job_id].ending is Ending.GIVEN_BACK
+    assert not alive(escapee)
+    assert not alive(launcher)
+
+
+async def test_when_it_is_killed_its_jobs_are_interrupted_and_the_next_one_runs(
+    unit: Service, tmp_path: Path
+) -> None:
     async with hosting(tmp_path, shell("echo $$; setsid sleep 1000 & sleep 1000"), unit=unit.path) as host:
         await until_ready(host)
         job_id = host.start()
         pid = await pid_of(host, job_id)
         unit.signal(signal.SIGKILL)
         outcome = await host.end_of(job_id)
-        assert (outcome.ending, outcome.cause) == (Ending.FAILED, "launcher died")
+        assert (outcome.ending, outcome.cause) == (Ending.INTERRUPTED, "launcher died")
         await until_dead(pid)
         await until_ready(host)
         await pid_of(host, host.start())

@@ -121,6 +121,7 @@ def assert_a_person_of_the_group_can_use_it(fresh: Computer, user: str) -> None:
     assert "is ready" in fresh.run("journalctl", "--no-pager", "--unit=buttermilkd")
     owner = fresh.run("stat", "-c", "%A %U:%G", "/var/lib/buttermilkd").strip()
     assert owner == "drwxr-x--- buttermilk:buttermilk"
+    assert_the_sockets_folder_is_roots_and_everybody_can_report(fresh, user)
 
     found = checks(fresh, "buttermilkctl", user)
     jobs = ("buttermilkd-jobs.service", "buttermilkd-jobs.socket")
@@ -128,6 +129,16 @@ def assert_a_person_of_the_group_can_use_it(fresh: Computer, user: str) -> None:
     subjects = (*jobs, *own)
     assert [name for name in subjects if not found[name]["ok"]] == []
     assert str(found["state"]["detail"]).startswith("/var/lib/buttermilkd")
+
+
+REPORT = "import socket; socket.socket(socket.AF_UNIX).connect('/run/buttermilkd/activity.sock')"
+
+
+def assert_the_sockets_folder_is_roots_and_everybody_can_report(fresh: Computer, user: str) -> None:
+    names = ("/run/buttermilkd", "/run/buttermilkd/activity")
+    owners = fresh.run("stat", "-c", "%A %U:%G", *names).splitlines()
+    assert owners == ["drwxr-xr-x root:root", "drwxr-xr-x buttermilk:buttermilk"]
+    fresh.run(fresh.python[1] if fresh.python else "python3", "-c", REPORT, user=user)
 
 
 def assert_who_is_not_in_the_group_may_not_cancel_and_is_told_how_to_be_allowed(fresh: Computer) -> None:

@@ -106,14 +106,16 @@ def test_nothing_of_a_frozen_job_survives_the_daemons_sudden_death_and_it_runs_a
         assert daemon.client.job(job_id)["interruptions"] == 1
 
 
-def test_nothing_survives_the_launchers_sudden_death_and_its_job_is_tried_again(daemon: SplitDaemon) -> None:
+def test_nothing_survives_the_launchers_sudden_death_and_its_job_runs_again_at_no_cost(
+    daemon: SplitDaemon,
+) -> None:
     daemon.start(*USER)
     job_id, first = one_tree(daemon)
     daemon.system.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", JOBS)
     until(first.is_gone, "the end of the tree")
     Tree(daemon)
     job = daemon.client.job(job_id)
-    assert (job["status"], job["attempt"]) == ("running", 2)
+    assert (job["status"], job["attempt"], job["interruptions"]) == ("running", 1, 1)
 
 
 def test_a_stop_of_the_unit_of_jobs_gives_its_job_back_which_costs_no_attempt(daemon: SplitDaemon) -> None:
@@ -142,13 +144,25 @@ def test_jobs_wait_and_say_why_while_nobody_listens_for_them_and_then_run(daemon
     Tree(daemon)
 
 
-def test_a_launcher_that_cannot_start_is_told_of_and_costs_no_attempt(daemon: SplitDaemon) -> None:
-    drop_in(daemon.system, "broken", "[Service]\nExecStart=\nExecStart=/nonexistent\n")
-    daemon.start(*USER)
+def test_a_launcher_that_cannot_start_is_told_of_costs_no_attempt_and_keeps_no_daemon_from_starting(
+    daemon: SplitDaemon,
+) -> None:
+    drop_in(daemon.system, "broken", '[Service]\nExecStart=\nExecStart=/bin/sh -c "sleep 0.1; exit 1"\n')
+    daemon.start(*USER, "Restart=always", "RestartSec=0")
     batch = daemon.client.create("tree", records=["r"]).batch_id
+    dead = daemon.system.main_pid(daemon.unit)
+    daemon.kill()  # what it has sent there outlives it, so that must not be the lock
+    until(
+        lambda: daemon.system.main_pid(daemon.unit) not in (0, dead) and daemon.answers(),
+        "the start of the next daemon",
+    )
     until(
         lambda: "launcher of jobs" in (daemon.client.batch(batch)["waiting_for"] or ""),
         "a word on the launcher",
+    )
+    until(
+        lambda: daemon.system.property(SOCKET, "ActiveState") == "failed",
+        "the end of systemd's tries to start it",
     )
     drop_in(daemon.system, "broken", "")
     daemon.system.run("systemctl", "reset-failed", JOBS, SOCKET)

@@ -63,6 +63,12 @@ def told() -> Iterator[list[logging.LogRecord]]:
             "batch-1.2 failed, attempt 3: exit status 1: short; it had been suspended, so this does not count; it is tried again in 20 s",
         ),
         (
+            Event.INTERRUPT,
+            logging.INFO,
+            Kind.JOB_INTERRUPTED,
+            "batch-1.2 was interrupted: exit status 1: short; it is pending again, and this costs no attempt",
+        ),
+        (
             Event.GIVE_BACK,
             logging.DEBUG,
             Kind.JOB_GIVEN_BACK,

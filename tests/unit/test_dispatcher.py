@@ -14,7 +14,7 @@ from buttermilkd.jobs import Ending, Job, Outcome, Settlement, Status, Taken
 from buttermilkd.retries import RetryLimits
 from buttermilkd.testing import HandMovedClock, MemoryQueue, settle_loop
 
-LIMITS = RetryLimits(max_retries=1, max_deferrals=2, backoff=10.0, max_backoff=60.0)
+LIMITS = RetryLimits(max_retries=1, max_deferrals=2, max_interruptions=5, backoff=10.0, max_backoff=60.0)
 DONE = Outcome(Ending.COMPLETED)
 
 

@@ -1,5 +1,7 @@
 """The retry policy, a pure function."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from buttermilkd.jobs import Ending, Event, Job, Outcome
 from buttermilkd.retries import Decision, RetryLimits, backoff, decide
 
-LIMITS = RetryLimits(max_retries=2, max_deferrals=3, backoff=10.0, max_backoff=60.0)
+LIMITS = RetryLimits(max_retries=2, max_deferrals=3, max_interruptions=5, backoff=10.0, max_backoff=60.0)
 
 
 def job(attempt: int = 1, deferrals: int = 0, disturbances: int = 0) -> Job:
@@ -44,7 +46,7 @@ def test_failures_are_retried_until_max_retries_and_deferrals_do_not_count_among
 
 
 def test_without_retries_the_first_failure_is_the_last() -> None:
-    none = RetryLimits(max_retries=0, max_deferrals=0, backoff=1.0, max_backoff=1.0)
+    none = RetryLimits(max_retries=0, max_deferrals=0, max_interruptions=5, backoff=1.0, max_backoff=1.0)
     assert decide(Outcome(Ending.FAILED), job(), none, 0.0).event is Event.FAIL
 
 
@@ -85,6 +87,14 @@ def test_what_fails_just_after_a_suspension_costs_no_attempt_up_to_three_times(
 ) -> None:
     outcome = Outcome(Ending.FAILED, disturbed=True)
     assert decide(outcome, job(attempt=3, disturbances=disturbances), LIMITS, 0.0) == Decision(event, delay)
+
+
+@pytest.mark.parametrize(
+    ("interruptions", "event"), [(0, Event.INTERRUPT), (4, Event.INTERRUPT), (5, Event.FAIL)]
+)
+def test_an_interruption_costs_no_attempt_until_there_were_too_many(interruptions: int, event: Event) -> None:
+    interrupted = replace(job(attempt=3), interruptions=interruptions)
+    assert decide(Outcome(Ending.INTERRUPTED), interrupted, LIMITS, 0.0) == Decision(event)
 
 
 def test_a_rejection_is_final_also_after_a_suspension() -> None:

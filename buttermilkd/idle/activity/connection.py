@@ -1,17 +1,14 @@
 """One reporter's connection: bytes in, checked lines out. It trusts the peer with nothing."""
 
 import asyncio
-import socket
-import struct
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
+from buttermilkd import peers
 from buttermilkd.cgroups import Membership, membership
 from buttermilkd.clock import Clock
 from buttermilkd.idle.policy.observations import Departure, Reporter
 from buttermilkd.reports import MAX_LINE, MAX_LINES_PER_SECOND, STALE_BEATS, Hello, Snapshot, decode
-
-_CREDENTIALS = struct.Struct("3i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +74,8 @@ class ReporterConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        pid, uid, _ = _CREDENTIALS.unpack(
-            transport.get_extra_info("socket").getsockopt(
-                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-            )
-        )
-        self.peer = Peer(pid or None, uid)
+        told = peers.Peer.of(transport.get_extra_info("socket"))
+        self.peer = Peer(told.pid or None, told.uid)
         if why := self._host.admit(self, self.peer):
             self.refuse(why)
 

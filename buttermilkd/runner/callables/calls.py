@@ -115,4 +115,5 @@ def died(end: Exit, errors: str) -> Outcome:
     else:
         cause = f"worker exited with status {end.status}"
     error = f"{cause}\n{errors}" if errors else cause
-    return Outcome(Ending.FAILED, error=error, cause=cause_of(cause, None))
+    ending = Ending.INTERRUPTED if end.interrupted else Ending.FAILED
+    return Outcome(ending, error=error, cause=cause_of(cause, None))

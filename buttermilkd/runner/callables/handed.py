@@ -6,7 +6,7 @@ from pathlib import Path
 from buttermilkd.clock import Clock
 from buttermilkd.runner.callables.calls import Call, Pace
 from buttermilkd.runner.flow import FlowSettings
-from buttermilkd.runner.launcher.spawner import Request
+from buttermilkd.runner.launcher.request import Request
 from buttermilkd.runner.slots import Slots
 
 _PROGRAM = str(Path(__file__).parent / "worker.py")

@@ -236,7 +236,7 @@ class WarmWorker:
         self.closing = True
         by_itself = died(end, self._process.last_errors)
         if not intended and not self.ready:
-            self.broken = True
+            self.broken = not end.interrupted
             self._fail_all(by_itself)
         for job_id, call in list(self.handed.begun.items()):
             outside = intended or call.attempt.asked is not None or call.attempt.timed_out

@@ -16,7 +16,7 @@ _PACKETS_AT_ONCE = 64
 class PacketChannel:
     """One JSON document a packet, with file descriptors on the way there.
 
-    ``heard`` gets each document that came; ``lost`` is called once, when the other end is gone; ``broken`` when it
+    ``heard`` gets each document that came, or None for what is none; ``lost`` is called once, when the other end is gone; ``broken`` when it
     can be reached no more and must be ended, after which it is found to be lost. ``fail`` is told of an
     exception of any of them.
     """
@@ -25,7 +25,7 @@ class PacketChannel:
         self,
         connected: socket.socket,
         *,
-        heard: Callable[[list[Any]], None],
+        heard: Callable[[Any], None],
         lost: Callable[[], None],
         broken: Callable[[], None],
         fail: Callable[[Exception], None],
@@ -87,7 +87,7 @@ class PacketChannel:
                     self.close()
                     self._lost()
                     break
-                self._heard(json.loads(packet))
+                self._heard(_document(packet))
         except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
             self._fail(error)
 
@@ -102,3 +102,10 @@ class PacketChannel:
         while self._unsent:
             for fd in self._unsent.popleft()[1]:
                 os.close(fd)
+
+
+def _document(packet: bytes) -> Any:
+    try:
+        return json.loads(packet)
+    except (ValueError, RecursionError):
+        return None

@@ -26,7 +26,9 @@ class Exit:
     status: int | None = None
     """Exit status, or the negative number of the signal that ended it; None where it never ran or is unknown."""
     problem: str | None = None
-    """Why it could not be started, or that the launcher died."""
+    """Why it could not be started, or why nothing is known of its end."""
+    interrupted: bool = False
+    """It ended with the launcher."""
 
     @property
     def words(self) -> str:
@@ -224,9 +226,6 @@ class Process:
         if self._ended is not None:
             self.killed = True
             self.signal(signal.SIGKILL)
-
-
-LAUNCHER_DIED = "launcher died"
 
 
 def describe_os_error(error: OSError) -> str:

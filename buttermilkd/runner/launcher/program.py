@@ -12,6 +12,7 @@ file, passed as the first descriptor, where it is too long for a packet:
 
     daemon → launcher   {"reap": [pid, …], "spawn": {…}}   with the descriptors for 1, 2, …
                         {"reap": […], "stop": [number, …], "continue": [number, …]}
+                        {"reap": […], "keep": true}   with descriptors to be kept as those of the command line
     launcher → daemon   ["started", number, pid, has a group] | ["failed", number, reason] | ["ended", number, status]
                         ["stopping", 0, 0]: its service is stopped: end the processes, and then the connection
 
@@ -116,6 +117,8 @@ class Launcher:
             for pid in message["reap"]:
                 os.waitpid(pid, 0)
                 self._ended.discard(pid)
+            if "keep" in message:
+                fds = []  # open until this process has ended
             if "spawn" in message:
                 self._spawn(message["spawn"], fds)
             self._signal_strays(message.get("stop"), signal.SIGSTOP)

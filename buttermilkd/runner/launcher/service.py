@@ -1,23 +1,23 @@
 """The launcher as a service of its own, which systemd starts when the daemon connects: ``python -m`` and this module.
 
-It serves one daemon and ends with it; the next connection starts it anew. The first packet of the daemon is
-``{"mark": prefix}`` with the descriptors that shall stay open until the last process is gone, and the answer
-``["ready", pid, control group of all jobs, why there is none]``. What follows is what ``program`` says.
+It serves one daemon and ends with it; the next connection starts it anew. What both say first is in ``handshake``,
+what follows in ``program``.
 """
 
-import json
+import contextlib
 import os
 import select
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Mapping
 
 from buttermilkd.cgroups import Group, Hierarchy, given_group, share_controllers
+from buttermilkd.peers import Peer, is_trusted
 from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.launcher.groups import JobGroups
-from buttermilkd.runner.launcher.program import Launcher, receive
+from buttermilkd.runner.launcher.handshake import PROTOCOL, introduced, refusal, welcome
+from buttermilkd.runner.launcher.program import PACKET_LIMIT, Launcher
 from buttermilkd.runner.launcher.settling import settle
 from buttermilkd.runner.launcher.stopping import StopRequests
 
@@ -28,7 +28,6 @@ PATIENCE = 30.0
 argument may say otherwise."""
 
 _FIRST_PASSED = 3
-_CREDENTIALS = struct.Struct("=iII")
 
 
 class NotPassedError(Exception):
@@ -65,29 +64,43 @@ def _readable(what: socket.socket, stop: StopRequests, patience: float) -> bool:
     return False
 
 
-def _is_trusted(peer: socket.socket) -> bool:
-    """Whether it is of this user, or root. Who may give it jobs may run anything as this user."""
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(credentials)
-    return user in (0, os.geteuid())
-
-
 def _accepted(
     listener: socket.socket, stop: StopRequests, patience: float
 ) -> tuple[socket.socket, str] | None:
     """The daemon, and the mark that its processes get; None where there is none to serve."""
     while _readable(listener, stop, patience):
         channel, _ = listener.accept()
-        if not _is_trusted(channel):
+        if not is_trusted(Peer.of(channel).uid):  # who may give it jobs may run anything as this user
             sys.stderr.write("<4>refused a connection of another user\n")
         elif _readable(channel, stop, patience):
-            try:
-                data, _kept_open = receive(channel)
-                return channel, str(json.loads(data)["mark"])
-            except (OSError, ValueError, KeyError, TypeError):
+            said = introduced(_packet(channel))
+            if said is None:
                 sys.stderr.write("<4>refused a connection that did not say who it is\n")
+            elif said.protocol == PROTOCOL:
+                return channel, said.mark
+            else:
+                # The next connection starts what is installed then.
+                _refuse_version(channel, said.protocol)
+                return None
         channel.close()
     return None
+
+
+def _packet(channel: socket.socket) -> bytes:
+    """Descriptors that come with it are not wanted yet."""
+    try:
+        return channel.recv(PACKET_LIMIT)
+    except OSError:
+        return b""
+
+
+def _refuse_version(channel: socket.socket, protocol: object) -> None:
+    sys.stderr.write(
+        f"<4>refused a daemon of another version, which speaks protocol {str(protocol)[:20]} and not {PROTOCOL}: "
+        "systemctl restart buttermilkd\n"
+    )
+    with channel, contextlib.suppress(OSError):
+        channel.send(refusal())
 
 
 def _groups() -> tuple[JobGroups | None, str | None, str | None]:
@@ -123,7 +136,7 @@ def main() -> None:
     wake = settle()
     groups, path, problem = _groups()
     try:
-        channel.send(json.dumps(["ready", os.getpid(), path, problem]).encode())
+        channel.send(welcome(os.getpid(), path, problem))
     except OSError:  # the daemon has gone meanwhile
         return
     Launcher(channel, wake, mark, groups, inherited(os.environ), stop).serve()

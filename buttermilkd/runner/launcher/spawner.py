@@ -1,48 +1,24 @@
 """The daemon's end of the launcher: asks it for processes, hears how they end."""
 
 import asyncio
-import os
-import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable
+from typing import Any
 
 from buttermilkd.cgroups import Group
 from buttermilkd.runner.launcher.launched import Launched
 from buttermilkd.runner.launcher.packets import PacketChannel
-from buttermilkd.runner.launcher.process import LAUNCHER_DIED, Exit, Output, Process, describe_os_error
+from buttermilkd.runner.launcher.process import Exit, Output, Process, describe_os_error
+from buttermilkd.runner.launcher.request import Request, descriptors
 from buttermilkd.runner.timers import Timers
+
+logger = logging.getLogger(__name__)
 
 _UNWATCHED_FOR = 0.005
 """Seconds; what ends within them is read once, at its end, which spares the loop six calls and two wake-ups."""
 
 _STRAYS_AFTER = 0.01
 """Seconds; what is being stopped needs the CPU for a moment before the launcher does, which has the same priority."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to start."""
-
-    arguments: Sequence[str]
-    directory: str
-    environment: Mapping[str, str]
-    """Beside the launcher's own."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Variables to be set to the content of files."""
-    stdin: str = ""
-    channel: socket.socket | None = None
-    """Becomes descriptor 3."""
-
-    def document(self, number: int) -> dict[str, object]:
-        """What the launcher is told, beside the descriptors; ``number`` is that of the process."""
-        return {
-            "number": number,
-            "arguments": self.arguments,
-            "directory": self.directory,
-            "environment": self.environment,
-            "files": self.files,
-            "stdin": self.stdin,
-        }
 
 
 class Spawner:
@@ -63,6 +39,8 @@ class Spawner:
         self._fail = fail
         self._start = start
         self._launched: Launched | None = None
+        self._leaving: list[Launched] = []
+        """Told to end, and perhaps not gone yet."""
         self._channel: PacketChannel | None = None
         self._lost: Callable[[], None] = lambda: None
         self._asked_to_stop: Callable[[], None] = lambda: None
@@ -97,7 +75,7 @@ class Spawner:
         loop = asyncio.get_running_loop()
         channel = self._channel or self.attach(self._start())
         self._numbers += 1
-        reads, fds = _descriptors(request.channel)
+        reads, fds = descriptors(request.channel)
         outputs = tuple(Output(fd, each, calm=calm, loop=loop) for fd, each in zip(reads, write, strict=True))
         process = Process(
             self._numbers,
@@ -152,7 +130,7 @@ class Spawner:
         self._launched, self._lost, self._asked_to_stop = launched, lost, asked_to_stop
         self._channel = PacketChannel(
             launched.connected,
-            heard=lambda event: self._heard(*event),
+            heard=self._heard,
             lost=self._launcher_died,
             broken=launched.kill,
             fail=self._fail,
@@ -168,22 +146,31 @@ class Spawner:
         if self._channel is not None:
             self._channel.poll()
 
-    def _heard(self, event: str, number: int, value: int | str, grouped: bool = False) -> None:
-        if event == "stopping":
-            self._asked_to_stop()
-            return
-        process = self._processes[number]
-        if event == "started":
-            process.on_started(int(value), grouped=grouped)
-            return
-        del self._processes[number]
-        if event == "failed":
-            process.on_ended(Exit(problem=str(value)))
-            return
+    def _heard(self, said: Any) -> None:
+        known = self._processes
+        match said:
+            case ["stopping", *_]:
+                self._asked_to_stop()
+            case ["started", int(number), int(pid), bool(grouped)] if number in known and pid > 1:
+                known[number].on_started(pid, grouped=grouped)
+            case ["failed", int(number), str(problem)] if number in known:
+                known.pop(number).on_ended(Exit(problem=problem))
+            case ["ended", int(number), int(status)] if number in known:
+                self._process_ended(known.pop(number), status)
+            case _:
+                self._misunderstood()
+
+    def _process_ended(self, process: Process, status: int) -> None:
         if not self._reap:
             asyncio.get_running_loop().call_soon(self._acknowledge)
         self._reap.append(process.pid or 0)
-        process.on_ended(Exit(status=int(value)))
+        process.on_ended(Exit(status=status))
+
+    def _misunderstood(self) -> None:
+        """What it says of processes cannot be relied on any more."""
+        logger.error("the launcher of jobs says what it cannot mean, and is ended")
+        if self._launched is not None:
+            self._launched.kill()
 
     def _acknowledge(self) -> None:
         if self._reap and self._channel is not None:
@@ -195,7 +182,7 @@ class Spawner:
         if launched is not None:
             launched.bury()
         self._lost()
-        self._end_processes(LAUNCHER_DIED)
+        self._end_processes(Exit(problem="launcher died", interrupted=True))
 
     def _disconnect(self) -> Launched | None:
         """Let the launcher end, and whatever it still has."""
@@ -206,44 +193,25 @@ class Spawner:
         launched, self._launched = self._launched, None
         return launched
 
-    def _end_processes(self, problem: str) -> None:
+    def _end_processes(self, end: Exit) -> None:
         processes, self._processes = self._processes, {}
         for process in processes.values():
-            process.on_ended(Exit(problem=problem))
+            process.on_ended(end)
 
     async def close(self) -> None:
         """Kill every process and wait until the launcher has seen the last one die and has ended.
 
-        Cancelled while it waits, it leaves the rest to the launcher, which needs nobody for it.
+        Cancelled while it waits, it leaves the rest to the launcher, which needs nobody for it, and tells of no end:
+        somebody else could begin what still runs. Called again, it goes on waiting.
         """
         for process in self._processes.values():
             process.kill()
-        launched = self._disconnect()
-        try:
-            if launched is not None:
-                await launched.ended()
-        finally:
-            self._end_processes("the daemon stopped")
-
-
-def _descriptors(channel: socket.socket | None) -> tuple[list[int], list[int]]:
-    """Where to read standard output and standard error, and what becomes descriptors 1, 2 and perhaps 3.
-
-    Raises:
-        OSError: none are left; then none is open.
-    """
-    fds: list[int] = []
-    try:
-        for _ in range(2):
-            fds += os.pipe2(os.O_CLOEXEC)
-        if channel is not None:
-            fds.append(os.dup(channel.fileno()))
-    except OSError:
-        for fd in fds:
-            os.close(fd)
-        raise
-    output, written_output, errors, written_errors, *third = fds
-    return [output, errors], [written_output, written_errors, *third]
+        if (launched := self._disconnect()) is not None:
+            self._leaving.append(launched)
+        while self._leaving:
+            await self._leaving[0].ended()
+            del self._leaving[0]
+        self._end_processes(Exit(problem="the daemon stopped"))
 
 
 def spawn_problem(error: OSError) -> str:

@@ -1,20 +1,20 @@
 """The daemon's connection to a launcher that is a service of its own: kept up, and made again when it has ended."""
 
 import asyncio
-import contextlib
 import errno
 import json
 import logging
 import os
 import secrets
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from buttermilkd.bell import first_of
 from buttermilkd.cgroups import Group, Hierarchy
 from buttermilkd.clock import Clock
+from buttermilkd.peers import Peer, is_trusted
+from buttermilkd.runner.launcher.handshake import Welcome, introduction, welcomed
 from buttermilkd.runner.launcher.launched import Launched
 from buttermilkd.runner.launcher.process import describe_os_error
 from buttermilkd.runner.launcher.program import PACKET_LIMIT
@@ -28,7 +28,6 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 """Seconds between two connections: the pause doubles until one has lasted as long."""
 
-_CREDENTIALS = struct.Struct("=iII")
 _UNANSWERED = "the launcher of jobs has not answered yet"
 
 
@@ -126,46 +125,53 @@ class LauncherUnit:
             connected.connect(os.fspath(self._path))
             _check_listener(connected)
             mark = secrets.token_hex(6)
-            socket.send_fds(connected, [json.dumps({"mark": mark}).encode()], self._keep_fds)
-            return await self._welcomed(connected, mark)
+            connected.send(introduction(mark))
+            launcher = welcomed(await answer_of(connected, self._clock))
+            if self._keep_fds:
+                packet = json.dumps({"reap": [], "keep": True}).encode()
+                socket.send_fds(connected, [packet], self._keep_fds)
+            self._divide(launcher)
+            return Launched(
+                connected, launcher.pid, os.pidfd_open(launcher.pid), mark, self.groups, is_child=False
+            )
         except BaseException:
             connected.close()
             raise
 
-    async def _welcomed(self, connected: socket.socket, mark: str) -> Launched:
-        heard: list[bytes] = []
-
-        async def hear() -> None:
-            with contextlib.suppress(ConnectionError):
-                heard.append(await asyncio.get_running_loop().sock_recv(connected, PACKET_LIMIT))
-
-        await first_of([hear(), self._clock.sleep(ANSWER_PATIENCE)])
-        if not heard or not heard[0]:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "it does not answer")
-        pid, group, self.ungrouped = _understood(heard[0])
+    def _divide(self, launcher: Welcome) -> None:
+        """Note which control groups its processes get."""
+        group, self.ungrouped = launcher.group, launcher.ungrouped
         if group is not None and self._hierarchy is None:
             group, self.ungrouped = None, "control groups of version 2 are not to be seen here"
         self.groups = self._hierarchy.group(group) if self._hierarchy and group else None
-        return Launched(connected, pid, os.pidfd_open(pid), mark, self.groups, is_child=False)
+
+
+async def answer_of(connected: socket.socket, clock: Clock) -> bytes:
+    """What comes first. Raises OSError: nothing does, in time or at all."""
+    heard: list[bytes] = []
+    problems: list[OSError] = []
+
+    async def hear() -> None:
+        try:
+            heard.append(await asyncio.get_running_loop().sock_recv(connected, PACKET_LIMIT))
+        except ConnectionError:  # as its end
+            heard.append(b"")
+        except OSError as error:  # a group of tasks would wrap it
+            problems.append(error)
+
+    await first_of([hear(), clock.sleep(ANSWER_PATIENCE)])
+    if problems:
+        raise problems[0]
+    if not heard or not heard[0]:
+        raise ConnectionAbortedError(errno.ECONNABORTED, "it does not answer")
+    return heard[0]
 
 
 def _check_listener(connected: socket.socket) -> None:
     """Raise PermissionError where another user listens: it would get to see what jobs are given."""
-    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    if _CREDENTIALS.unpack(credentials)[1] not in (0, os.geteuid()):
+    if not is_trusted(Peer.of(connected).uid):
         raise PermissionError(errno.EPERM, "another user listens there")
 
 
 async def _come(event: asyncio.Event) -> None:
     await event.wait()
-
-
-def _understood(answer: bytes) -> tuple[int, str | None, str | None]:
-    """What ``service`` has answered. Raises OSError where that is something else."""
-    try:
-        ready, pid, group, ungrouped = json.loads(answer)
-    except (ValueError, TypeError):
-        ready, pid, group, ungrouped = None, 0, None, None
-    if ready != "ready":
-        raise ConnectionAbortedError(errno.ECONNABORTED, "it is of another version")
-    return int(pid), group, ungrouped
