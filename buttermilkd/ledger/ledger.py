@@ -14,11 +14,11 @@ from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.journal import Kind, about
-from buttermilkd.ledger import batches, claims, dead, events, history, outbox, queries, recovery
+from buttermilkd.ledger import batches, claims, dead, events, history, integrity, outbox, queries, recovery
+from buttermilkd.ledger.opening import opened
 from buttermilkd.ledger.reader import Reader
-from buttermilkd.ledger.schema import configure, migrate
 from buttermilkd.ledger.teller import Teller
-from buttermilkd.ledger.writer import Writer, storage_error
+from buttermilkd.ledger.writer import Writer
 from buttermilkd.messages import DeadLettersView, DeadMessage
 from buttermilkd.sharing import Settled
 
@@ -26,9 +26,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-FILE = "ledger.sqlite3"
-INSTRUCTIONS = 1_000_000
-"""Of SQLite's virtual machine between two signs that it works: some hundredths of a second."""
+FILE = integrity.FILE
 
 
 class Ledger:
@@ -71,12 +69,16 @@ class Ledger:
         Raises:
             StorageError: it cannot be read or written, is damaged, or comes from a newer version.
         """
-        path = folder / FILE
-        connection = await asyncio.to_thread(_connect, path, worked)
-        writer = Writer(connection)
+        connection = await asyncio.to_thread(opened, folder, worked)
+        writer, reader = Writer(connection), Reader(folder / FILE)
+
+        def mark() -> None:
+            if not (writer.is_doubtful or reader.is_doubtful):
+                integrity.Mark(folder).set()
+
+        stack.push_async_callback(asyncio.to_thread, mark)
         writer.start()
         stack.push_async_callback(writer.close)
-        reader = Reader(path)
         stack.push_async_callback(reader.close)
         ledger = cls(writer, reader, clock, host)
         ledger._holds = frozenset(await writer.call(batches.holds))
@@ -335,24 +337,3 @@ def report_failure(settled: asyncio.Future[Settled]) -> None:
     if not settled.cancelled() and (error := settled.exception()) is not None:
         told = about(kind=Kind.STORAGE_TROUBLE)
         logger.error("cannot give jobs back, they stay taken until the next start: %s", error, extra=told)
-
-
-def _connect(path: Path, worked: Callable[[], None] | None = None) -> sqlite3.Connection:
-    """Raises StorageError."""
-    try:
-        connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        connection.row_factory = sqlite3.Row
-        if worked is not None:
-            connection.set_progress_handler(worked, INSTRUCTIONS)
-        try:
-            path.chmod(0o640)
-            configure(connection)
-            migrate(connection, str(path))
-        except BaseException:
-            connection.close()
-            raise
-    except (sqlite3.Error, OSError) as error:
-        raise storage_error(error) from error
-    return connection

@@ -188,17 +188,23 @@ def configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA cache_size = -8192")
 
 
+def version_of(connection: sqlite3.Connection) -> int:
+    """How many migrations a ledger has had."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
 def migrate(connection: sqlite3.Connection, path: str) -> None:
     """Bring the ledger to ``VERSION``, each step in a transaction of its own.
 
     Raises:
         StorageError: the ledger was written by a newer version.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = version_of(connection)
     if version > VERSION:
         raise StorageError(
             f"cannot open {path}: it was written by a newer version (schema {version}, this one knows {VERSION})",
-            hint="install that version again, or move the file away to begin with an empty ledger",
+            hint="install that version again, or go back to a backup: buttermilkctl restore FILE",
         )
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT;")
