@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from buttermilkd.errors import StorageError
 
@@ -12,6 +13,8 @@ FILE = "ledger.sqlite3"
 WAL = "-wal"
 """What SQLite adds to the name of the file for commits that are not in the ledger itself yet."""
 MARK = "clean"
+COPY = f"{FILE}.copy"
+"""What the daemon makes for whoever asks it for a backup."""
 FINDINGS = 5
 """Faults that are named: one is enough to know, and a damaged ledger may have millions."""
 MEND = (
@@ -115,8 +118,6 @@ def damaged(path: Path, how: str) -> StorageError:
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that changes nothing. Raises sqlite3.Error."""
-    from urllib.parse import quote  # noqa: PLC0415 - of no use to a daemon
-
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from buttermilkd.errors import StorageError
-from buttermilkd.ledger.integrity import FILE, Mark, check, check_presence, damaged, is_damage, size_of
+from buttermilkd.ledger.integrity import COPY, FILE, Mark, check, check_presence, damaged, is_damage, size_of
 from buttermilkd.ledger.schema import VERSION, configure, migrate, version_of
 from buttermilkd.ledger.writer import storage_error
 
@@ -26,10 +26,11 @@ def opened(folder: Path, worked: Callable[[], None] | None = None) -> sqlite3.Co
     try:
         check_presence(path)
         was_closed_well = Mark(folder).take()
+        (folder / COPY).unlink(missing_ok=True)  # of a daemon that died
         is_due = size_of(path) > 0 and not was_closed_well
         return _connected(path, worked, is_due=is_due)
     except (sqlite3.Error, OSError) as error:
-        raise _refusal(error, path) from error
+        raise refusal(error, path) from error
 
 
 def _connected(path: Path, worked: Callable[[], None] | None, *, is_due: bool) -> sqlite3.Connection:
@@ -50,7 +51,8 @@ def _connected(path: Path, worked: Callable[[], None] | None, *, is_due: bool) -
     return connection
 
 
-def _refusal(error: sqlite3.Error | OSError, path: Path) -> StorageError:
+def refusal(error: sqlite3.Error | OSError, path: Path) -> StorageError:
+    """The ledger's own error for one of SQLite's or of the system's, with what mends it."""
     if is_damage(error):
         return damaged(path, str(error))
     told = storage_error(error)

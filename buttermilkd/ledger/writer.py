@@ -144,12 +144,19 @@ def _deliver(calls: list[_Call]) -> None:
         call.deliver()
 
 
+_ROOM = "free some space on the file system that holds the state directory"
+_WRITABLE = "make the state directory writable for the daemon's user"
+
+
 def storage_error(error: Exception) -> ButtermilkError:
-    """The ledger's own error for one of SQLite's, with what mends it."""
-    text = str(error)
+    """The ledger's own error for one of SQLite's or of the system's, with what mends it."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     hint = {
-        "disk is full": "free some space on the file system that holds the state directory",
-        "readonly": "make the state directory writable for the daemon's user",
+        "disk is full": _ROOM,
+        "No space left": _ROOM,
+        "readonly": _WRITABLE,
+        "Read-only": _WRITABLE,
+        "Permission denied": _WRITABLE,
         "malformed": f"stop the daemon; then {MEND}",
         "not a database": f"stop the daemon; then {MEND}",
         "locked": "another program writes to the ledger; only the daemon may",
