@@ -1,7 +1,6 @@
 """What is done to a ledger where no daemon works with it: copied, put back, mended. Imported only by those commands."""
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from buttermilkd.errors import ConflictError, NotFoundError, StorageError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.ledger.backup import Known, copy, examined, known, snapshot
 from buttermilkd.ledger.integrity import FILE, check
-from buttermilkd.ledger.opening import refusal
+from buttermilkd.ledger.opening import refusing
 from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, undone
 from buttermilkd.ledger.salvage import Salvaged, salvage
 
@@ -35,18 +34,14 @@ def back_up(state: Path, target: Path) -> None:
         StorageError: it cannot be read, or the copy not be written.
     """
     path = state / FILE
-    try:
-        with ExitStack() as stack:
-            with _as_owner(state):
-                if not path.exists():
-                    raise NotFoundError(
-                        f"cannot find a ledger: there is no {path}",
-                        hint="name its configuration: --config FILE",
-                    )
-                source = stack.enter_context(snapshot(path))
-            copy(source, target)
-    except (sqlite3.Error, OSError) as error:
-        raise refusal(error, path) from error
+    with refusing(path), ExitStack() as stack:
+        with _as_owner(state):
+            if not path.exists():
+                raise NotFoundError(
+                    f"cannot find a ledger: there is no {path}", hint="name its configuration: --config FILE"
+                )
+            source = stack.enter_context(snapshot(path))
+        copy(source, target)
 
 
 def restore(state: Path, backup: Path) -> tuple[Known, Undone | None, Path | None]:
@@ -63,7 +58,7 @@ def restore(state: Path, backup: Path) -> tuple[Known, Undone | None, Path | Non
     path = state / FILE
     with examined(backup) as source:
         knows = known(source)
-        with _alone(state, "restore the ledger"), _told(path):
+        with _alone(state, "restore the ledger"), refusing(path):
             fold(path)
             lost = undone(source, path)
             copy(source, fresh_file(state))
@@ -74,7 +69,7 @@ def is_damaged(state: Path) -> str | None:
     """What is wrong with the ledger in ``state``, on which no daemon works; None where it is whole or not there."""
     path = state / FILE
     try:
-        with _as_owner(state), _told(path):
+        with _as_owner(state), refusing(path):
             if path.exists():
                 with snapshot(path) as connection:
                     check(connection, path)
@@ -91,7 +86,7 @@ def repair(state: Path) -> tuple[Salvaged, Path | None]:
         StorageError: the new one cannot be written.
     """
     path = state / FILE
-    with _alone(state, "repair the ledger"), _told(path):
+    with _alone(state, "repair the ledger"), refusing(path):
         fresh = fresh_file(state)
         saved = salvage(path, fresh, SystemClock().now())
         return saved, replace(state, f"{FILE}.damaged-{_stamp()}")
@@ -116,14 +111,6 @@ def _alone(state: Path, what: str) -> Iterator[None]:
             told = str(error).removeprefix("cannot start: ")
             hint = "stop it first: systemctl stop buttermilkd.socket buttermilkd"
             raise ConflictError(f"cannot {what}: {told}", hint=hint) from None
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise refusal(error, path) from error
 
 
 @contextmanager

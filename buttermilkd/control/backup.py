@@ -38,12 +38,12 @@ async def backup(services: Services, call: Call) -> web.StreamResponse:
             async with asyncio.timeout(PATIENCE):
                 await response.write(chunk)
         await response.write_eof()
-        return response
     except TimeoutError:
         # The answer has begun: only its connection can tell that it does not end well.
         raise ConnectionResetError("nobody takes the copy") from None
     finally:
         os.close(descriptor)
+    return response
 
 
 async def _copied(folder: Path) -> int:

@@ -1,7 +1,8 @@
 """How the ledger is opened for writing: checked where that is due, then brought up to date."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from buttermilkd.errors import StorageError
@@ -57,3 +58,12 @@ def refusal(error: sqlite3.Error | OSError, path: Path) -> StorageError:
         return damaged(path, str(error))
     told = storage_error(error)
     return StorageError(str(told).replace("the ledger:", f"the ledger {path}:", 1), hint=told.hint)
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Have what SQLite and the system refuse in here come out as StorageError about the ledger at ``path``."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise refusal(error, path) from error

@@ -90,13 +90,20 @@ def _rights(state: Path) -> Iterator[Finding]:
     changed = []
     owner = state.stat() if state.is_dir() else None
     for path in _files(state):
-        status = path.lstat()
-        if status.st_mode & _OTHERS:
-            path.chmod(status.st_mode & 0o770)
-            changed.append(f"{path.name} is closed to other users")
-        if owner is not None and os.geteuid() == 0 and status.st_uid != owner.st_uid:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-            changed.append(f"{path.name} was {status.st_uid}'s, and is {owner.st_uid}'s")
+        # By a descriptor: in between the folder's owner may put a link to anything in its place.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                continue
+            if status.st_mode & _OTHERS:
+                os.fchmod(descriptor, status.st_mode & 0o770)
+                changed.append(f"{path.name} is closed to other users")
+            if owner is not None and os.geteuid() == 0 and status.st_uid != owner.st_uid:
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                changed.append(f"{path.name} was {status.st_uid}'s, and is {owner.st_uid}'s")
+        finally:
+            os.close(descriptor)
     if changed:
         yield good("repair", f"{state}: {'; '.join(changed)}")
 
