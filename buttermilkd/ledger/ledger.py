@@ -27,6 +27,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FILE = integrity.FILE
+SLEWED = 1.0
+"""Seconds that a clock may lose between two looks without having been set."""
 
 
 class Ledger:
@@ -41,6 +43,8 @@ class Ledger:
         self._reader = reader
         self._clock = clock
         self._holds: frozenset[str] = frozenset()
+        self._ahead = clock.now() - clock.monotonic()
+        """Seconds by which the wall clock was ahead of the other one: less where it was set back."""
         self.told_before = 0
         """The number of the last event before this daemon."""
         self.work = Bell()
@@ -103,6 +107,7 @@ class Ledger:
         for left in await self._writer.call(batches.staged):
             await self._discard(left)
         now = self._clock.now()
+        await self._writer.call(lambda db: claims.set_back(db, now))
         recovered = await self._writer.call(
             lambda db: recovery.recover(db, most_interruptions, self.teller, now)
         )
@@ -235,7 +240,15 @@ class Ledger:
         held, now = self._holds, self._clock.now()
         if "*" in held:
             rooms = {}
-        claim = self._writer.call(lambda db: claims.take(db, rooms, limit, held, now))
+        was_ahead, self._ahead = self._ahead, now - self._clock.monotonic()
+        was_set_back = self._ahead < was_ahead - SLEWED
+
+        def take(db: sqlite3.Connection) -> Claim:
+            if was_set_back:
+                claims.set_back(db, now)
+            return claims.take(db, rooms, limit, held, now)
+
+        claim = self._writer.call(take)
         claim.add_done_callback(self._claimed)
         return claim
 
