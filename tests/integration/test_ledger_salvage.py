@@ -197,7 +197,9 @@ async def test_jobs_whose_batch_cannot_be_read_keep_their_results_and_do_not_run
 async def test_a_file_that_was_cut_off_gives_what_is_before_the_cut(
     path: Path, clock: HandMovedClock
 ) -> None:
-    copy = damaged(path, lambda content: content.__delitem__(slice(len(content) * 3 // 5 // PAGE * PAGE, None)))
+    copy = damaged(
+        path, lambda content: content.__delitem__(slice(len(content) * 3 // 5 // PAGE * PAGE, None))
+    )
     async with AsyncExitStack() as stack:
         told, ledger = await saved_from(copy, clock, stack)
         assert 0 < told.saved["jobs"] < BATCHES * JOBS
