@@ -38,8 +38,10 @@ def replace(folder: Path, kept_as: str) -> Path | None:
     kept = _unused(folder, kept_as) if size_of(path) or size_of(with_suffix(path, WAL)) else None
     if kept is not None:
         _move(path, kept)
-        _move(with_suffix(path, WAL), with_suffix(kept, WAL))
-    with_suffix(path, "-shm").unlink(missing_ok=True)
+        if size_of(with_suffix(path, WAL)):
+            _move(with_suffix(path, WAL), with_suffix(kept, WAL))
+    for suffix in (WAL, "-shm"):
+        with_suffix(path, suffix).unlink(missing_ok=True)
     (folder / MARK).unlink(missing_ok=True)
     sync_folder(folder)
     fresh.replace(path)
