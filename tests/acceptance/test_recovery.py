@@ -9,57 +9,37 @@ from pathlib import Path
 
 from tests.acceptance.program import Daemon, until
 
-WAIT = """
-[flows.wait]
-command = ["sh", "-c", 'while [ ! -e go ]; do sleep 0.02; done; echo 1']
-"""
 PAGE = 4096
-
-
-def test_a_backup_is_made_while_jobs_run_and_where_no_daemon_does(daemon: Daemon) -> None:
-    daemon.write(WAIT)
-    daemon.start()
-    batch = daemon.client.create("wait", records=["a", "b"]).batch_id
-    daemon.running(2)
-    file = daemon.folder / "backup.sqlite3"
-    told = daemon.ctl_json("backup", str(file))
-    assert (told["file"], told["batches"], told["jobs"], told["unfinished"]) == (str(file), 1, 2, 2)
-    assert told["bytes"] == file.stat().st_size
-    assert stat.S_IMODE(file.stat().st_mode) == 0o640
-    with closing(sqlite3.connect(file)) as db:
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert db.execute("SELECT count(*) FROM jobs WHERE status = 'running'").fetchone() == (2,)
-    again = daemon.ctl("backup", str(file))
-    assert (again.returncode, "it exists" in again.stderr, "--force" in again.stderr) == (1, True, True)
-    assert sorted(os.listdir(daemon.folder / "state")) == sorted(  # noqa: PTH208
-        ["ledger.sqlite3", "ledger.sqlite3-shm", "ledger.sqlite3-wal", "lock", "scratch"]
-    )
-
-    refused = daemon.ctl("--config", str(daemon.config), "restore", str(file))
-    assert daemon.process is not None
-    assert refused.returncode == 1
-    assert f"cannot restore the ledger: another buttermilkd (pid {daemon.process.pid}) uses" in refused.stderr
-    (daemon.folder / "go").touch()
-    daemon.ended(batch)
-    assert daemon.stop() == 0
-    without_a_daemon = daemon.ctl("--config", str(daemon.config), "backup", "--force", str(file))
-    assert without_a_daemon.returncode == 0, without_a_daemon.stderr
-    assert "1 batch, 2 jobs, of which 0 are left to run" in without_a_daemon.stdout
 
 
 def test_what_ended_since_a_backup_runs_again_once_it_is_restored(daemon: Daemon) -> None:
     daemon.write('[flows.note]\ncommand = ["sh", "-c", "echo $BUTTERMILK_JOB_ID >> begun"]')
     daemon.start()
+    assert daemon.process is not None
     daemon.client.pause()
     batch = daemon.client.create("note", records=["a", "b"]).batch_id
-    file = daemon.folder / "backup.sqlite3"
-    assert daemon.ctl("backup", str(file)).returncode == 0
+    file, later = daemon.folder / "backup.sqlite3", daemon.folder / "later.sqlite3"
+    told = daemon.ctl_json("backup", str(file))
+    assert (told["file"], told["batches"], told["jobs"], told["unfinished"]) == (str(file), 1, 2, 2)
+    assert told["bytes"] == file.stat().st_size
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    state = {path.name for path in (daemon.folder / "state").iterdir()}
+    assert state == {"ledger.sqlite3", "ledger.sqlite3-shm", "ledger.sqlite3-wal", "lock", "scratch"}
+    again = daemon.ctl("backup", str(file))
+    assert (again.returncode, "it exists" in again.stderr, "--force" in again.stderr) == (1, True, True)
+
+    config = ("--config", str(daemon.config))
+    refused = daemon.ctl(*config, "restore", str(file))
+    assert refused.returncode == 1
+    assert f"cannot restore the ledger: another buttermilkd (pid {daemon.process.pid}) uses" in refused.stderr
     daemon.client.resume()
     daemon.ended(batch)
-    daemon.stop()
-    restored = daemon.ctl("--config", str(daemon.config), "restore", str(file))
-    assert restored.returncode == 0, restored.stderr
-    assert "1 batch, 2 jobs, of which 2 are left to run" in restored.stdout
+    assert daemon.stop() == 0
+    without_a_daemon = daemon.ctl(*config, "backup", str(later))
+    assert "1 batch, 2 jobs, of which 0 are left to run" in without_a_daemon.stdout, without_a_daemon.stderr
+
+    restored = daemon.ctl(*config, "restore", str(file))
+    assert "1 batch, 2 jobs, of which 2 are left to run" in restored.stdout, restored.stderr
     assert "2 jobs have ended since the copy was made, and will run again" in restored.stderr
     (kept,) = (daemon.folder / "state").glob("ledger.sqlite3.before-restore-*")
     assert str(kept) in restored.stderr
