@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -32,18 +33,26 @@ async def backup(services: Services, call: Call) -> web.StreamResponse:
         )
         response = web.StreamResponse(headers={"Content-Type": LEDGER})
         response.content_length = size
-        await response.prepare(call.request)
+        # Who goes before the end is no error, and whom nothing can be told any more finds the copy too short.
+        with suppress(ConnectionError):
+            await response.prepare(call.request)
+            await _send(response, descriptor, size, call.request)
+    finally:
+        os.close(descriptor)
+    return response
+
+
+async def _send(response: web.StreamResponse, descriptor: int, size: int, request: web.Request) -> None:
+    """Raises ConnectionError: whoever asked has gone, or takes nothing for too long, which ends the connection."""
+    try:
         for at in range(0, size, _CHUNK):
             chunk = await asyncio.to_thread(os.pread, descriptor, _CHUNK, at)
             async with asyncio.timeout(PATIENCE):
                 await response.write(chunk)
         await response.write_eof()
     except TimeoutError:
-        # The answer has begun: only its connection can tell that it does not end well.
-        raise ConnectionResetError("nobody takes the copy") from None
-    finally:
-        os.close(descriptor)
-    return response
+        if request.transport is not None:
+            request.transport.abort()
 
 
 async def _copied(folder: Path) -> int:

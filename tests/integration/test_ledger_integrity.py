@@ -77,12 +77,12 @@ async def test_a_start_after_a_clean_stop_reads_no_page_for_a_check(
         await opened_by(tmp_path, clock)
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "a page overwritten": lambda path: overwrite(path, jobs_root(path), os.urandom(PAGE)),
     "a few bytes flipped": lambda path: overwrite(path, jobs_root(path) + 3, b"\xff\xff\xff"),
     "the header overwritten": lambda path: overwrite(path, 0, b"no database at all"),
     "the end cut off": lambda path: os.truncate(path, path.stat().st_size // 2 // PAGE * PAGE),
-    "another file": lambda path: path.write_bytes(b"these are no pages" * 1000) and None,
+    "another file": lambda path: path.write_bytes(b"these are no pages" * 1000),
 }
 
 
