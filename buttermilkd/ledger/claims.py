@@ -66,18 +66,6 @@ def take(
     return Claim(taken, next_due, began)
 
 
-def set_back(connection: sqlite3.Connection, now: float) -> None:
-    """Have what waits for its time wait as long as it was to wait, though the clock was set back since.
-
-    What was put off at a moment that is still to come is put off anew, from now on.
-    """
-    connection.execute(
-        """UPDATE jobs SET due = :now + max(0, due - ended_at), ended_at = :now
-           WHERE due IS NOT NULL AND due > :now AND ended_at > :now""",
-        {"now": now},
-    )
-
-
 def _earlier(one: float | None, other: float | None) -> float | None:
     return min((at for at in (one, other) if at is not None), default=None)
 

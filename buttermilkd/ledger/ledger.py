@@ -107,7 +107,7 @@ class Ledger:
         for left in await self._writer.call(batches.staged):
             await self._discard(left)
         now = self._clock.now()
-        await self._writer.call(lambda db: claims.set_back(db, now))
+        await self._writer.call(lambda db: recovery.set_back(db, now))
         recovered = await self._writer.call(
             lambda db: recovery.recover(db, most_interruptions, self.teller, now)
         )
@@ -245,7 +245,7 @@ class Ledger:
 
         def take(db: sqlite3.Connection) -> Claim:
             if was_set_back:
-                claims.set_back(db, now)
+                recovery.set_back(db, now)
             return claims.take(db, rooms, limit, held, now)
 
         claim = self._writer.call(take)
