@@ -11,7 +11,7 @@ from buttermilkd.errors import ConflictError, NotFoundError, StorageError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.ledger.backup import Known, copy, examined, known, snapshot
 from buttermilkd.ledger.integrity import FILE, check
-from buttermilkd.ledger.opening import refusing
+from buttermilkd.ledger.opening import copying, refusing
 from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, undone
 from buttermilkd.ledger.salvage import Salvaged, salvage
 
@@ -41,7 +41,8 @@ def back_up(state: Path, target: Path) -> None:
                     f"cannot find a ledger: there is no {path}", hint="name its configuration: --config FILE"
                 )
             source = stack.enter_context(snapshot(path))
-        copy(source, target)
+        with copying(path, target):
+            copy(source, target)
 
 
 def restore(state: Path, backup: Path) -> tuple[Known, Undone | None, Path | None]:

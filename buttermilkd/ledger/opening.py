@@ -67,3 +67,16 @@ def refusing(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise refusal(error, path) from error
+
+
+@contextmanager
+def copying(path: Path, target: Path) -> Iterator[None]:
+    """The same for what copies the ledger at ``path`` to another place, which is to blame for all but damage."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        if is_damage(error):
+            raise damaged(path, str(error)) from error
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        hint = "choose another place, or make room"
+        raise StorageError(f"cannot write {target}: {why}", hint=hint) from error

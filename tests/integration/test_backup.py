@@ -137,6 +137,15 @@ async def test_what_is_no_whole_copy_is_not_restored(tmp_path: Path, clock: Hand
     assert (state / FILE).read_bytes() == before
 
 
+async def test_a_disk_that_has_no_room_for_a_copy_is_named_and_not_the_ledgers(
+    tmp_path: Path, clock: HandMovedClock
+) -> None:
+    state = await stored(tmp_path / "state", clock)
+    with pytest.raises(StorageError, match="cannot write /dev/full") as caught:
+        back_up(state, Path("/dev/full"))
+    assert caught.value.hint == "choose another place, or make room"
+
+
 async def test_a_damaged_ledger_can_be_replaced_by_a_copy_though_nothing_can_be_compared(
     tmp_path: Path, clock: HandMovedClock
 ) -> None:
