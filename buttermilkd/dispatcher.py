@@ -19,8 +19,9 @@ from buttermilkd.retries import RetryLimits, decide
 
 logger = logging.getLogger(__name__)
 
+FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-"""Seconds between two tries to record what cannot be recorded."""
+"""Seconds between two tries of what the ledger refuses: at first, and after many."""
 LAST_PATIENCE = 10.0
 """Seconds for which a daemon that stops tries it: what it has not recorded is begun again."""
 _TROUBLE = about(kind=Kind.STORAGE_TROUBLE)
@@ -83,6 +84,8 @@ class Dispatcher:
         self._refused: set[str] = set()
         self._awaited: list[dict[str, Outcome | None]] = []
         self._taking = asyncio.Lock()
+        self._pause = FIRST_PAUSE
+        """Seconds until it is tried again to take jobs, should it fail."""
         self.draining = False
         self.trouble: str | None = None
         """Why ends cannot be recorded at present; nothing is taken meanwhile."""
@@ -132,10 +135,12 @@ class Dispatcher:
                 self._begin(taken)
         except ButtermilkError as error:
             logger.error(  # noqa: TRY400
-                "cannot take jobs: %s; trying again in %.0f s", error, LONGEST_PAUSE, extra=_TROUBLE
+                "cannot take jobs: %s; trying again in %.0f s", error, self._pause, extra=_TROUBLE
             )
-            await self._clock.sleep(LONGEST_PAUSE)
+            await self._clock.sleep(self._pause)
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
             return True
+        self._pause = FIRST_PAUSE
         return bool(taken)
 
     def _begin(self, taken: Iterable[Taken]) -> None:
@@ -195,7 +200,7 @@ class Dispatcher:
 
     async def _record(self, settlements: list[Settlement]) -> None:
         """Settle, again and again until it is durable: what has run must not be forgotten."""
-        pause = 1.0
+        pause = FIRST_PAUSE
         while True:
             try:
                 await self._queue.settle(settlements)

@@ -30,6 +30,8 @@ COMMANDS = {
     "idle": "idle",
     "dead": "dead",
     "flows": "flows",
+    "backup": "backups",
+    "restore": "backups",
     "doctor": "doctor",
     "service": "service",
     "completion": "completion",

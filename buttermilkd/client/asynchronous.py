@@ -115,6 +115,9 @@ class AsyncClient:
     async def reload(self) -> ReloadedView:
         return await self._call(Client.reload)
 
+    def backup(self) -> AsyncGenerator[bytes, None]:
+        return self._stream(Client.backup)
+
     async def status(self) -> StatusView:
         return await self._call(Client.status)
 

@@ -14,6 +14,7 @@ from buttermilkd.client.transport import Body, NoAnswerError, Transport, chunks,
 from buttermilkd.config.locate import control_socket
 from buttermilkd.errors import InvalidRequestError, NotRunningError
 from buttermilkd.messages import (
+    LEDGER,
     NDJSON,
     BatchesView,
     BatchView,
@@ -38,6 +39,8 @@ from buttermilkd.messages import (
 TIMEOUT = 30.0
 CREATE_TIMEOUT = 600.0
 """Seconds that a batch of any size may take to become durable."""
+BACKUP_TIMEOUT = 600.0
+"""Seconds that a ledger of any size may take to be copied."""
 
 _LONGEST_WAIT = 60
 """Seconds that one request may wait; a longer wait is several."""
@@ -234,6 +237,24 @@ class Client:
             MisconfiguredError: it is bad; ``problems`` holds a line for each reason, and the old one stays in force.
         """
         return cast(ReloadedView, self._post("/v1/reload", {}))
+
+    def backup(self) -> Iterator[bytes]:
+        """A copy of the daemon's ledger as it is now, an SQLite file, as it arrives; jobs go on meanwhile.
+
+        Raises:
+            NoAnswerError: it broke off: what has arrived is no copy.
+            ConflictError: another copy is being made.
+            StorageError: there is no room for it beside the ledger.
+        """
+        with self._transport.exchange(
+            "POST", "/v1/backup", headers={"Accept": LEDGER}, timeout=BACKUP_TIMEOUT
+        ) as response:
+            left = response.length
+            for chunk in chunks(response):
+                left = None if left is None else left - len(chunk)
+                yield chunk
+            if left:
+                raise NoAnswerError("cannot copy the ledger: the connection broke before its end")
 
     def status(self) -> StatusView:
         """The daemon: idle or why not, what runs, what waits."""

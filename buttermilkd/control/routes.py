@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from buttermilkd.control import batches, daemon, dead, idleness, jobs
+from buttermilkd.control import backup, batches, daemon, dead, idleness, jobs
 from buttermilkd.control.access import Access
 from buttermilkd.control.services import Call, Services
 
@@ -34,6 +34,7 @@ ROUTES = (
     Route("POST", "/v1/pause", Access.CHANGE, daemon.pause),
     Route("POST", "/v1/resume", Access.CHANGE, daemon.resume),
     Route("POST", "/v1/reload", Access.CHANGE, daemon.reload),
+    Route("POST", "/v1/backup", Access.CHANGE, backup.backup, raw=True),
     Route("GET", "/v1/batches", Access.READ, batches.listing),
     Route("POST", "/v1/batches", Access.CHANGE, batches.create, raw=True),
     Route("GET", "/v1/batches/{batch}", Access.READ, batches.one),

@@ -19,6 +19,8 @@ from buttermilkd.ledger.teller import Teller
 
 PORTION = 10_000
 """Jobs written in one go."""
+LOST = "lost"
+"""Why a job has failed of which a damaged ledger did not tell any more what it was: it never runs again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ def requeue(
     marks = ", ".join("?" * len(statuses))
     rows = connection.execute(
         f"""SELECT id, status FROM jobs WHERE id >= ? AND id < ? AND status IN ({marks})
-            ORDER BY id LIMIT ?""",
+            AND cause IS NOT '{LOST}' ORDER BY id LIMIT ?""",
         (jobs.start, jobs.stop, *statuses, PORTION),
     ).fetchall()
     if not rows:

@@ -118,10 +118,12 @@ def _job(batch: sqlite3.Row, row: sqlite3.Row, variants: Sequence[Mapping[str, A
     )
 
 
+_ENDS = "max(:now, coalesce(started_at, :now))"
+"""A clock that was set back ends nothing before its beginning."""
 _RECORD = {
-    Event.COMPLETE: "status = 'completed', ended_at = :now, error = NULL, cause = NULL",
-    Event.FAIL: "status = 'failed', ended_at = :now, error = :error, cause = :cause",
-    Event.CANCEL: "status = 'cancelled', ended_at = :now, error = :error, cause = :cause",
+    Event.COMPLETE: f"status = 'completed', ended_at = {_ENDS}, error = NULL, cause = NULL",
+    Event.FAIL: f"status = 'failed', ended_at = {_ENDS}, error = :error, cause = :cause",
+    Event.CANCEL: f"status = 'cancelled', ended_at = {_ENDS}, error = :error, cause = :cause",
     Event.RETRY: """status = 'pending', due = :due, ended_at = :now, error = :error, cause = :cause,
                     deferrals = deferrals + :deferred""",
     Event.DISTURB: """status = 'pending', due = :due, ended_at = :now, error = :error, cause = :cause,
@@ -214,7 +216,7 @@ def _keep_remains(connection: sqlite3.Connection, ends: list[_End], now: float) 
 def _keep_fault(connection: sqlite3.Connection, end: _End, now: float) -> None:
     connection.execute(
         """INSERT INTO attempts SELECT :id, :attempt, :ending, started_at, :now, :cause, :error
-           FROM jobs WHERE id = :id""",
+           FROM jobs WHERE id = :id""".replace(":now", _ENDS),
         end.columns,
     )
     again = "" if end.event is Event.FAIL else f"; tried again in {end.columns['due'] - now:.0f} s"
@@ -250,7 +252,7 @@ def close_finished(connection: sqlite3.Connection, batches: Iterable[int], now: 
     ended = []
     for key in batches:
         row = connection.execute(
-            """UPDATE batches SET phase = 'ended', ended_at = :now
+            """UPDATE batches SET phase = 'ended', ended_at = max(:now, coalesce(started_at, created_at))
                WHERE key = :key AND pending = 0 AND running = 0 AND phase IN ('open', 'stopping')
                RETURNING batch_id, completed, failed, cancelled""",
             {"now": now, "key": key},

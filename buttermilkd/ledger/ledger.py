@@ -14,11 +14,11 @@ from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import TRANSITIONS, BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.journal import Kind, about
-from buttermilkd.ledger import batches, claims, dead, events, history, outbox, queries, recovery
+from buttermilkd.ledger import batches, claims, dead, events, history, integrity, outbox, queries, recovery
+from buttermilkd.ledger.opening import opened
 from buttermilkd.ledger.reader import Reader
-from buttermilkd.ledger.schema import configure, migrate
 from buttermilkd.ledger.teller import Teller
-from buttermilkd.ledger.writer import Writer, storage_error
+from buttermilkd.ledger.writer import Writer
 from buttermilkd.messages import DeadLettersView, DeadMessage
 from buttermilkd.sharing import Settled
 
@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-FILE = "ledger.sqlite3"
-INSTRUCTIONS = 1_000_000
-"""Of SQLite's virtual machine between two signs that it works: some hundredths of a second."""
+FILE = integrity.FILE
+SLEWED = 1.0
+"""Seconds that a clock may lose between two looks without having been set."""
 
 
 class Ledger:
@@ -43,6 +43,8 @@ class Ledger:
         self._reader = reader
         self._clock = clock
         self._holds: frozenset[str] = frozenset()
+        self._ahead = clock.now() - clock.monotonic()
+        """Seconds by which the wall clock was ahead of the other one: less where it was set back."""
         self.told_before = 0
         """The number of the last event before this daemon."""
         self.work = Bell()
@@ -71,12 +73,16 @@ class Ledger:
         Raises:
             StorageError: it cannot be read or written, is damaged, or comes from a newer version.
         """
-        path = folder / FILE
-        connection = await asyncio.to_thread(_connect, path, worked)
-        writer = Writer(connection)
+        connection = await asyncio.to_thread(opened, folder, worked)
+        writer, reader = Writer(connection), Reader(folder / FILE)
+
+        def mark() -> None:
+            if not (writer.is_doubtful or reader.is_doubtful):
+                integrity.Mark(folder).set()
+
+        stack.push_async_callback(asyncio.to_thread, mark)
         writer.start()
         stack.push_async_callback(writer.close)
-        reader = Reader(path)
         stack.push_async_callback(reader.close)
         ledger = cls(writer, reader, clock, host)
         ledger._holds = frozenset(await writer.call(batches.holds))
@@ -101,6 +107,7 @@ class Ledger:
         for left in await self._writer.call(batches.staged):
             await self._discard(left)
         now = self._clock.now()
+        await self._writer.call(lambda db: recovery.set_back(db, now))
         recovered = await self._writer.call(
             lambda db: recovery.recover(db, most_interruptions, self.teller, now)
         )
@@ -233,7 +240,15 @@ class Ledger:
         held, now = self._holds, self._clock.now()
         if "*" in held:
             rooms = {}
-        claim = self._writer.call(lambda db: claims.take(db, rooms, limit, held, now))
+        was_ahead, self._ahead = self._ahead, now - self._clock.monotonic()
+        was_set_back = self._ahead < was_ahead - SLEWED
+
+        def take(db: sqlite3.Connection) -> Claim:
+            if was_set_back:
+                recovery.set_back(db, now)
+            return claims.take(db, rooms, limit, held, now)
+
+        claim = self._writer.call(take)
         claim.add_done_callback(self._claimed)
         return claim
 
@@ -333,24 +348,3 @@ def report_failure(settled: asyncio.Future[Settled]) -> None:
     if not settled.cancelled() and (error := settled.exception()) is not None:
         told = about(kind=Kind.STORAGE_TROUBLE)
         logger.error("cannot give jobs back, they stay taken until the next start: %s", error, extra=told)
-
-
-def _connect(path: Path, worked: Callable[[], None] | None = None) -> sqlite3.Connection:
-    """Raises StorageError."""
-    try:
-        connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        connection.row_factory = sqlite3.Row
-        if worked is not None:
-            connection.set_progress_handler(worked, INSTRUCTIONS)
-        try:
-            path.chmod(0o640)
-            configure(connection)
-            migrate(connection, str(path))
-        except BaseException:
-            connection.close()
-            raise
-    except (sqlite3.Error, OSError) as error:
-        raise storage_error(error) from error
-    return connection

@@ -12,7 +12,8 @@ from dataclasses import replace
 from buttermilkd.jobs import Status, split_job_id
 from buttermilkd.journal import about
 from buttermilkd.ledger import events
-from buttermilkd.ledger.books import Book, Books, close_ended
+from buttermilkd.ledger.book import Book
+from buttermilkd.ledger.books import Books, close_ended
 from buttermilkd.ledger.claims import stop_if_asked
 from buttermilkd.ledger.judging import precedence
 from buttermilkd.ledger.rivals import has_records, is_alike, note_rival

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from buttermilkd.ledger.integrity import is_doubtful
 from buttermilkd.ledger.writer import storage_error
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ class Reader:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger-reader")
         self._own = threading.local()
         self._connections: list[sqlite3.Connection] = []
+        self.is_doubtful = False
+        """An error was met after which nobody knows whether the file is whole."""
 
     async def query(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``operation`` on a read-only connection.
@@ -37,6 +40,7 @@ class Reader:
         try:
             return operation(self._connection())
         except sqlite3.Error as error:
+            self.is_doubtful = self.is_doubtful or is_doubtful(error)
             raise storage_error(error) from error
 
     def _connection(self) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""What a daemon's sudden death left, and what becomes of it: called before anything is taken."""
+"""What a daemon's sudden death left, or a clock that was set back, and what becomes of it."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -68,6 +68,18 @@ def recover(connection: sqlite3.Connection, most: int, teller: Teller, now: floa
         [_job(row) for row in failed],
         _leases(connection, again),
         _leases(connection, failed),
+    )
+
+
+def set_back(connection: sqlite3.Connection, now: float) -> None:
+    """Have what waits for its time wait as long as it was to wait, though the clock was set back since.
+
+    What was put off at a moment that is still to come is put off anew, from now on.
+    """
+    connection.execute(
+        """UPDATE jobs SET due = :now + max(0, due - ended_at), ended_at = :now
+           WHERE due IS NOT NULL AND due > :now AND ended_at > :now""",
+        {"now": now},
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from buttermilkd.jobs import TRANSITIONS, Event, Job, Settlement, Status, Taken
 from buttermilkd.ledger import claims
 from buttermilkd.ledger.batches import cancel_job
-from buttermilkd.ledger.books import Book, Books
+from buttermilkd.ledger.book import Book
+from buttermilkd.ledger.books import Books
 from buttermilkd.ledger.judging import Fate, Judgement, Known, judge
 from buttermilkd.ledger.teller import Teller
 from buttermilkd.messages import JobRequest

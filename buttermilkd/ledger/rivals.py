@@ -9,7 +9,7 @@ import sqlite3
 
 from buttermilkd.journal import about
 from buttermilkd.ledger import events
-from buttermilkd.ledger.books import Book
+from buttermilkd.ledger.book import Book
 from buttermilkd.messages import BatchCreated, BatchRecords
 
 logger = logging.getLogger(__name__)

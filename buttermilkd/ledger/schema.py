@@ -196,11 +196,19 @@ INCREMENTAL = 2
 def configure(connection: sqlite3.Connection) -> None:
     """Make every commit of this connection survive a power cut."""
     connection.execute("PRAGMA busy_timeout = 10000")
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts while the file is empty, and at a VACUUM
+    if not _is_shrinkable(connection):
+        # Counts while the file is empty, and at a VACUUM. Where it holds already, to say it again would write.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 67108864")
     connection.execute("PRAGMA cache_size = -8192")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """How many migrations a ledger has had."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
@@ -209,11 +217,11 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
     Raises:
         StorageError: the ledger was written by a newer version.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = version_of(connection)
     if version > VERSION:
         raise StorageError(
             f"cannot open {path}: it was written by a newer version (schema {version}, this one knows {VERSION})",
-            hint="install that version again, or move the file away to begin with an empty ledger",
+            hint="install that version again, or go back to a backup: buttermilkctl restore FILE",
         )
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT;")
@@ -223,10 +231,14 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
 
 def _make_shrinkable(connection: sqlite3.Connection, path: str) -> None:
     """Write a ledger anew that cannot give room back to the file system: it is from before that was asked of it."""
-    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == INCREMENTAL:
+    if _is_shrinkable(connection):
         return
     try:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("VACUUM")
     except sqlite3.Error as error:
         logger.warning("%s will not get smaller when batches are removed: %s", path, error)
+
+
+def _is_shrinkable(connection: sqlite3.Connection) -> bool:
+    mode: int = connection.execute("PRAGMA auto_vacuum").fetchone()[0]
+    return mode == INCREMENTAL

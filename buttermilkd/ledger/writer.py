@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from buttermilkd.errors import ButtermilkError, StorageError, UnavailableError
+from buttermilkd.ledger.integrity import MEND, is_doubtful
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -50,6 +51,8 @@ class Writer:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="ledger-writer")
         self._closed = False
+        self.is_doubtful = False
+        """An error was met after which nobody knows whether the file is whole."""
 
     def start(self) -> None:
         self._thread.start()
@@ -98,7 +101,7 @@ class Writer:
                 self._run(call)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            failure = storage_error(error)
+            failure = self._failure(error)
             for call in group:
                 call.error = call.error or failure
             self._roll_back()
@@ -110,11 +113,15 @@ class Writer:
         try:
             call.answer = call.operation(connection)
         except Exception as error:
-            call.error = storage_error(error) if isinstance(error, sqlite3.Error) else error
+            call.error = self._failure(error) if isinstance(error, sqlite3.Error) else error
             if not connection.in_transaction:  # SQLite rolled back all of it: a full disk, for example
                 raise sqlite3.OperationalError(str(error)) from error
             connection.execute("ROLLBACK TO one")
         connection.execute("RELEASE one")
+
+    def _failure(self, error: sqlite3.Error) -> ButtermilkError:
+        self.is_doubtful = self.is_doubtful or is_doubtful(error)
+        return storage_error(error)
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
@@ -137,14 +144,21 @@ def _deliver(calls: list[_Call]) -> None:
         call.deliver()
 
 
+_ROOM = "free some space on the file system that holds the state directory"
+_WRITABLE = "make the state directory writable for the daemon's user"
+
+
 def storage_error(error: Exception) -> ButtermilkError:
-    """The ledger's own error for one of SQLite's, with what mends it."""
-    text = str(error)
+    """The ledger's own error for one of SQLite's or of the system's, with what mends it."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     hint = {
-        "disk is full": "free some space on the file system that holds the state directory",
-        "readonly": "make the state directory writable for the daemon's user",
-        "malformed": "the file is damaged: stop the daemon and restore a copy of it",
-        "not a database": "the file is damaged, or no ledger: move it away or restore a copy of it",
+        "disk is full": _ROOM,
+        "No space left": _ROOM,
+        "readonly": _WRITABLE,
+        "Read-only": _WRITABLE,
+        "Permission denied": _WRITABLE,
+        "malformed": f"stop the daemon; then {MEND}",
+        "not a database": f"stop the daemon; then {MEND}",
         "locked": "another program writes to the ledger; only the daemon may",
     }
     matching = next((mend for words, mend in hint.items() if words in text), None)

@@ -57,10 +57,13 @@ if TYPE_CHECKING:
 
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
+LEDGER = "application/vnd.sqlite3"
+"""A copy of the ledger."""
 
 __all__ = [
     "API",
     "ERROR_POLICIES",
+    "LEDGER",
     "NDJSON",
     "PROBLEM",
     "BatchCreated",

@@ -40,10 +40,12 @@ class LocalQueue:
         self._ledger = ledger
         self._clock = clock
         self._rung = ledger.work.ring_count
-        self._next_due: float | None = None
+        self._next_due: tuple[float, float] | None = None
+        """When the first of what waits falls due, by the wall clock and by the monotonic one."""
 
     async def take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
         self._rung = self._ledger.work.ring_count
+        ahead = self._clock.now() - self._clock.monotonic()
         claim = self._ledger.take(rooms, limit)
         try:
             found = await asyncio.shield(claim)
@@ -51,7 +53,7 @@ class LocalQueue:
             # The commit may already be on its way: whatever it takes goes straight back.
             claim.add_done_callback(self._give_back)
             raise
-        self._next_due = found.next_due
+        self._next_due = None if found.next_due is None else (found.next_due, found.next_due - ahead)
         return found.taken
 
     def _give_back(self, claim: asyncio.Future[Claim]) -> None:
@@ -66,12 +68,15 @@ class LocalQueue:
 
     async def arrival(self) -> None:
         heard = self._ledger.work.heard(self._rung)
-        waits = [heard] if self._next_due is None else [heard, self._fall_due(self._next_due)]
+        waits = [heard] if self._next_due is None else [heard, self._fall_due(*self._next_due)]
         await first_of(waits)
 
-    async def _fall_due(self, at: float) -> None:
-        """Return once the wall clock says ``at``. Sleeps by the monotonic one, so it looks again each minute."""
-        while (left := at - self._clock.now()) > 0:
+    async def _fall_due(self, at: float, until: float) -> None:
+        """Return once the wall clock says ``at``, or the monotonic one ``until``: the other may be set back.
+
+        Sleeps by the monotonic clock, which does not count the machine's sleep, so it looks again each minute.
+        """
+        while (left := min(at - self._clock.now(), until - self._clock.monotonic())) > 0:
             await self._clock.sleep(min(left, 60.0))
 
     async def depth(self) -> Depth:

@@ -63,6 +63,10 @@ class Daemon:
         self.log = folder / "daemon.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.client = Client(socket=self.control)
+        self.within: list[str] = []
+        """A command that starts the daemon: in surroundings of its own, or under somebody's eyes."""
+        self.more: dict[str, str] = {}
+        """Variables of its environment."""
         self.write("")
 
     def write(self, flows: str, *, concurrency: int = 2, daemon: str = "", idle: str = IDLE_AT_ONCE) -> None:
@@ -79,14 +83,15 @@ class Daemon:
     def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the program without waiting for it."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "buttermilkd", "--config", str(self.config), *arguments]
+            program = [sys.executable, "-m", "buttermilkd", "--config", str(self.config), *arguments]
+            command = [*self.within, *program]
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env=self.environment,
+                env=self.environment | self.more,
             )
 
     def start(self, *arguments: str) -> None:

@@ -368,7 +368,7 @@ async def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, clock: HandMo
     async with AsyncExitStack() as stack:
         with pytest.raises(StorageError, match="not a database") as caught:
             await Ledger.open(tmp_path, clock, stack)
-        assert "move it away" in (caught.value.hint or "")
+        assert "doctor --repair" in (caught.value.hint or "")
 
 
 async def test_a_ledger_of_the_first_version_is_brought_up_to_date(

@@ -16,6 +16,7 @@ from buttermilkd.ledger.dead import DeadPage
 from buttermilkd.ledger.ledger import FILE
 from buttermilkd.ledger.queries import BatchFilter
 from buttermilkd.ledger.retention import PORTION, Bounds, forget, remove_portion
+from buttermilkd.ledger.salvage import salvage
 from buttermilkd.ledger.schema import MIGRATIONS
 from buttermilkd.testing import HandMovedClock
 from tests.integration.test_ledger import completed, failed, numbered, spec, take, view
@@ -178,6 +179,20 @@ async def test_a_daemon_goes_on_with_what_another_began_to_remove(
         assert (await rows(ledger))["jobs"] == PORTION + 1
         await swept(await keeping(ledger, clock), clock)
         assert await rows(ledger) == {"jobs": 1, "results": 1, "logs": 1, "attempts": 0, "removals": 0}
+
+
+async def test_a_repair_brings_nothing_back_that_was_being_removed(
+    tmp_path: Path, clock: HandMovedClock
+) -> None:
+    async with AsyncExitStack() as stack:
+        ledger = await Ledger.open(tmp_path, clock, stack)
+        await ended(ledger, "old", 2 * PORTION)
+        await ended(ledger, "newest", 1)
+        later = clock.now() + DAY
+        await ledger.write(lambda db: forget(db, Bounds(before=later), later))
+        await ledger.write(remove_portion)
+    salvaged = salvage(tmp_path / FILE, tmp_path / "fresh", clock.now())
+    assert (salvaged.saved["batches"], salvaged.saved["jobs"], salvaged.saved["results"]) == (1, 1, 1)
 
 
 async def test_the_file_gets_smaller_again(tmp_path: Path, clock: HandMovedClock) -> None:

@@ -292,15 +292,26 @@ async def test_draining_ends_also_where_nothing_can_be_recorded(
     assert scene.status("b.1") is Status.RUNNING
 
 
-async def test_a_take_that_failed_is_tried_again(scene: Scene) -> None:
+async def test_a_take_that_failed_is_tried_again_soon_and_then_more_and_more_seldom(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     scene.queue.add("b", "f", ["x"])
     scene.queue.broken = True
     scene.gate.set(is_open=True)
-    await settle_loop()
+    await scene.clock.advance(60.0)
+    pauses = [record.args[1] for record in caplog.records if isinstance(record.args, tuple)][-6:]
+    assert pauses == [1, 2, 4, 8, 16, 30]
     assert scene.runner.begun == []
     scene.queue.broken = False
     await scene.clock.advance(30.0)
     assert scene.runner.begun == ["b.1"]
+    scene.queue.add("c", "f", ["x"])
+    scene.queue.broken = True
+    scene.runner.end("b.1")
+    await settle_loop()
+    scene.queue.broken = False
+    await scene.clock.advance(1.0)
+    assert scene.runner.begun == ["b.1", "c.1"]
 
 
 async def test_a_job_given_back_and_taken_anew_at_once_is_running(scene: Scene) -> None:

@@ -5,13 +5,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import chain
 
 import click
 
-from buttermilkd.cli.doctor import access, configuration, daemon, ledger, programs, units
+from buttermilkd.cli.doctor import access, configuration, daemon, ledger, programs, repair, units
 from buttermilkd.cli.doctor.asked import Installation
 from buttermilkd.cli.doctor.findings import Finding, bad, good
 from buttermilkd.cli.output import print_json
+from buttermilkd.cli.places import state_dir_of
 from buttermilkd.cli.session import Session, common_options
 from buttermilkd.config.locate import configured_admin_groups, configured_queue
 from buttermilkd.errors import ButtermilkError, Exit
@@ -20,12 +22,18 @@ TIMEOUT = 5.0
 
 
 @click.command(short_help="Find what is wrong with this installation.")
+@click.option("--repair", "mend", is_flag=True, help="First mend what can be mended without losing anything.")
 @common_options
 @click.pass_obj
-def doctor(session: Session) -> Exit:
-    """Check this installation, and say for each thing that is wrong how to mend it. Exit with 1 if anything is."""
+def doctor(session: Session, mend: bool) -> Exit:
+    """Check this installation, and say for each thing that is wrong how to mend it. Exit with 1 if anything is.
+
+    With --repair, a damaged ledger is kept beside a new one that has all that can still be read in it, and it is said
+    what was saved and what was not; modes and owners of the ledger's files are set right; sockets on which nobody
+    listens any more are removed. No daemon may run on a ledger that is damaged.
+    """
     findings = []
-    for finding in _examine(session):
+    for finding in chain(_repair(session) if mend else (), _examine(session)):
         findings.append(finding)
         if not session.json:
             _print(session, finding)
@@ -33,6 +41,14 @@ def doctor(session: Session) -> Exit:
     if session.json:
         print_json({"ok": healthy, "checks": [asdict(finding) for finding in findings]})
     return Exit.OK if healthy else Exit.FAILURE
+
+
+def _repair(session: Session) -> Iterator[Finding]:
+    try:
+        installation = Installation.of(session.client(TIMEOUT).socket, os.environ)
+        yield from repair.mended(installation, state_dir_of(session.config, installation))
+    except ButtermilkError as error:
+        yield bad("repair", str(error), error.hint)
 
 
 def _print(session: Session, finding: Finding) -> None:
@@ -61,6 +77,7 @@ def _examine(session: Session) -> Iterator[Finding]:
     with suppress(ButtermilkError):
         yield from access.examine(installation, configured_admin_groups(config, os.environ))
         yield ledger.examine(config, installation)
+        yield from repair.examine(state_dir_of(session.config, installation))
         if checked.ok and configured_queue(config, os.environ) == "pubsub":
             yield from configuration.pubsub(config)
     if units.is_asleep(installation):

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from buttermilkd.cli.doctor.asked import Installation
 from buttermilkd.cli.doctor.findings import Finding, bad, good
-from buttermilkd.config.locate import configured_state_dir
+from buttermilkd.cli.places import state_dir_of
 from buttermilkd.installation.plans import ACCOUNT
-from buttermilkd.places import SYSTEM
 
 LEAST_FREE = 200 * 2**20
 """Bytes that the ledger should have left to grow."""
@@ -21,9 +20,7 @@ def examine(config: Path | None, installation: Installation) -> Finding:
     Raises:
         MisconfiguredError: a configuration file cannot be found, read or understood.
     """
-    # Whoever asks the machine's daemon would find a folder of their own by default.
-    environ = {**os.environ, "STATE_DIRECTORY": str(SYSTEM.state)} if installation.sudo else os.environ
-    directory = configured_state_dir(config, environ)
+    directory = state_dir_of(config, installation)
     place = directory
     while not os.access(place, os.F_OK):
         place = place.parent

@@ -1,0 +1,109 @@
+"""Putting another ledger in the place of one, of which nothing is thrown away."""
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from buttermilkd.ledger.integrity import FILE, MARK, WAL, size_of, sync_folder, with_suffix
+from buttermilkd.ledger.schema import configure
+
+FRESH = f"{FILE}.new"
+
+
+def fresh_file(folder: Path) -> Path:
+    """An empty file for the new ledger; whatever an earlier try has left there is removed. Raises OSError."""
+    path = folder / FRESH
+    for suffix in ("", WAL, "-shm", "-journal"):
+        with_suffix(path, suffix).unlink(missing_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640))
+    path.chmod(0o640)
+    return path
+
+
+def replace(folder: Path, kept_as: str) -> Path | None:
+    """Have the file of ``fresh_file`` take the ledger's place; where the old one is now, if there was one.
+
+    At each moment there is either the old ledger or the new one under its name, or none, but never one with the
+    other's commits beside it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path, fresh = folder / FILE, folder / FRESH
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
+    kept = _unused(folder, kept_as) if size_of(path) or size_of(with_suffix(path, WAL)) else None
+    if kept is not None:
+        _move(path, kept)
+        if size_of(with_suffix(path, WAL)):
+            _move(with_suffix(path, WAL), with_suffix(kept, WAL))
+    for suffix in (WAL, "-shm"):
+        with_suffix(path, suffix).unlink(missing_ok=True)
+    (folder / MARK).unlink(missing_ok=True)
+    sync_folder(folder)
+    fresh.replace(path)
+    sync_folder(folder)
+    return kept
+
+
+def _move(path: Path, target: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.rename(target)
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """This name, or with a number where it is taken."""
+    number = 1
+    path = folder / name
+    while path.exists() or with_suffix(path, WAL).exists():
+        number += 1
+        path = folder / f"{name}-{number}"
+    return path
+
+
+def fold(path: Path) -> None:
+    """Have SQLite write what lies in the WAL into the ledger itself, where it can."""
+    if path.exists():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            configure(connection)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What an older ledger does not know that a newer one knew."""
+
+    again: int
+    """Jobs that have ended, and run again."""
+    unknown: list[str]
+    """Batches that it does not have."""
+
+
+def undone(connection: sqlite3.Connection, newer: Path) -> Undone | None:
+    """What is lost where the ledger at ``connection`` takes the place of ``newer``; None where that cannot be read."""
+    if not size_of(newer):
+        return None
+    try:
+        connection.execute("ATTACH ? AS newer", (f"file:{quote(str(newer))}?mode=ro",))
+        (again,) = connection.execute(
+            """SELECT count(*) FROM main.jobs
+               JOIN main.batches ON batches.key = jobs.batch
+               JOIN newer.batches AS later
+                    ON later.batch_id = batches.batch_id AND later.first_job = batches.first_job
+               JOIN newer.jobs AS ended ON ended.id = jobs.id
+               WHERE jobs.status IN ('pending', 'running')
+                 AND ended.status IN ('completed', 'failed', 'cancelled')"""
+        ).fetchone()
+        rows = connection.execute(
+            """SELECT batch_id FROM newer.batches WHERE phase <> 'staged'
+               AND batch_id NOT IN (SELECT batch_id FROM main.batches) ORDER BY key"""
+        ).fetchall()
+        return Undone(again, [row["batch_id"] for row in rows])
+    except sqlite3.Error:
+        return None
+    finally:
+        with suppress(sqlite3.Error):
+            connection.execute("DETACH newer")
