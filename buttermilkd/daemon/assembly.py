@@ -12,6 +12,7 @@ from buttermilkd.clock import Clock
 from buttermilkd.config.in_force import FlowsInForce, InForce
 from buttermilkd.config.settings import ActivitySettings, Settings
 from buttermilkd.control import server
+from buttermilkd.control.connections import Connections
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
@@ -55,6 +56,8 @@ class Daemon:
     services: Services
     reloading: Reloading
     status_line: StatusLine
+    connections: Connections
+    """Those of the control socket."""
 
 
 @asynccontextmanager
@@ -85,7 +88,7 @@ async def opened(settings: Settings, clock: Clock, given: Given) -> AsyncIterato
             control.socket_mode,
             control.admin_groups,
         )
-        await server.serve(daemon.services, stack.enter_context(requests), stack)
+        await server.serve(daemon.services, stack.enter_context(requests), stack, daemon.connections)
         yield daemon
 
 
@@ -151,7 +154,7 @@ def _assembled(
         host=settings.daemon.host,
         started_at=clock.now(),
     )
-    return Daemon(services, reloading, status_line)
+    return Daemon(services, reloading, status_line, Connections(clock))
 
 
 def _rooms(
