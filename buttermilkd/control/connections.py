@@ -27,6 +27,9 @@ KEEP_ALIVE = 15.0
 """Seconds in which a whole request's head must come: after connecting, and after the answer before."""
 STUCK_AFTER = 5.0
 """Seconds after which a peer that takes nothing may have to make room for another."""
+LINGER = 0.5
+"""Seconds for one that is refused to say what it wanted: who still writes would not read the answer."""
+MAX_LINGERING = 32
 READ_WITHIN = 600.0
 """Seconds in which a peer must take something of what it asked for; somebody may be reading it page by page."""
 
@@ -52,6 +55,8 @@ class Connections:
         self._open: dict[asyncio.BaseTransport, Connection] = {}
         self._per_uid: Counter[int] = Counter()
         self._news = Bell()
+        self.lingering = 0
+        """Connections that are refused and not closed yet."""
         self.refused = 0
         """Connections that found no room, since the start."""
         self.closed = 0
@@ -145,6 +150,7 @@ class Connection(asyncio.Protocol):
         self._make = make
         self._served: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
+        self._lingers: asyncio.TimerHandle | None = None
         self._serving = 0
         self._stuck_since: float | None = None
         self._idle_since = clock.monotonic()
@@ -185,12 +191,21 @@ class Connection(asyncio.Protocol):
             self._served = self._make()
             self._served.connection_made(stream)
         else:
-            stream.write(answer(_full()))
+            self._refuse(stream)
+
+    def _refuse(self, stream: asyncio.Transport) -> None:
+        stream.write(answer(_full()))
+        if self._host.lingering >= MAX_LINGERING:
             stream.close()
+            return
+        self._host.lingering += 1
+        self._lingers = asyncio.get_running_loop().call_later(LINGER, stream.close)
 
     def data_received(self, data: bytes) -> None:
         if self._served is not None:
             self._served.data_received(data)
+        elif self._transport is not None:
+            self._transport.close()
 
     def eof_received(self) -> bool | None:
         return None if self._served is None else self._served.eof_received()
@@ -209,6 +224,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
             self._host.left(self._transport, self.peer)
+        if self._lingers is not None:
+            self._lingers.cancel()
+            self._host.lingering -= 1
         if self._served is not None:
             self._served.connection_lost(exc)
 
