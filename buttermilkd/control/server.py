@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -66,6 +66,19 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return problem(
             ButtermilkError("cannot answer: an error of the daemon's own; its log has the details")
         )
+
+
+def _expecting(
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """Refuse expectations before the framework sees them: it repeats their words, and fails at some."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() == "100-continue":
+            return await handler(request)
+        return _http_problem(web.HTTPExpectationFailed())
+
+    return handle
 
 
 def _served(connections: Connections) -> Middleware:
@@ -151,6 +164,8 @@ async def serve(
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    assert runner.server is not None  # noqa: S101 - it has just been made
+    runner.server.request_handler = _expecting(runner.server.request_handler)
     make = cast("Callable[[], asyncio.Protocol]", runner.server)
     # Not a site of the runner's: each connection is looked at before the server has it.
     server = await asyncio.get_running_loop().create_server(

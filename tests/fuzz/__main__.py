@@ -15,8 +15,8 @@ from tests.acceptance.program import Daemon
 from tests.fuzz.storm import UNHANDLED, Counts, activity_storm, control_storm, resident
 
 FLOW = '[flows.hello]\ncommand = ["true"]\n'
-WARM_UP = 0.02
-"""The part that is sent before memory is looked at: by then every path has been taken once."""
+WARM_UP = 0.1
+"""The part that is sent before memory counts: by then every path has been taken, and every cache is full."""
 QUARTERS = 4
 
 

@@ -196,3 +196,9 @@ def request(chance: Random) -> bytes:
 
 corpus_of_lines = corpus("activity")
 corpus_of_requests = corpus("control")
+corpus_of_messages = corpus("topics")
+
+
+def topic_message(chance: Random) -> bytes:
+    """Something for the topics of a shared queue."""
+    return changed(chance.choice(corpus_of_messages), chance)
