@@ -74,6 +74,7 @@ entrypoint = "work:see"
 command = ["true"]
 records_command = ["sh", "-c", "env | cut -d= -f1"]
 """
+STATE = "deep/state"
 NOT_FOR_JOBS = (
     "BUTTERMILKD_",
     "LISTEN_",
@@ -117,6 +118,7 @@ def running() -> Iterator[Daemon]:
         credentials.write_text(json.dumps({"private_key": SECRETS["credentials"]}))
         manager.bind(str(daemon.folder / "notify"))
         daemon.write(FLOWS, concurrency=1)
+        daemon.config.write_text(daemon.config.read_text().replace('"state"', f'"{STATE}"'))
         daemon.umask = 0
         daemon.variables = {
             "BUTTERMILKD_FLOWS__SEE__ENV__OVERRIDDEN": SECRETS["variable"],
@@ -204,6 +206,15 @@ def test_another_user_may_read_every_route_that_reads_and_change_nothing_by_any_
 
 
 @needs_root
+def test_who_is_refused_writes_no_line_of_its_own_into_the_log(running: Daemon) -> None:
+    path = "/v1/jobs/a%0A12:00:00%20INFO%20forged/cancel"
+    code = "print(json.dumps(ask(sys.argv[1], 'POST', sys.argv[2], '{}')[0]))"
+    assert as_other(code, str(running.control), path) == 403
+    assert path in running.log.read_text()
+    assert "\n12:00:00 INFO" not in running.log.read_text()
+
+
+@needs_root
 def test_members_of_an_admin_group_may_change_things_and_nobody_is_given_anothers_answer(
     running: Daemon,
 ) -> None:
@@ -243,7 +254,7 @@ def test_a_record_id_is_one_argument_and_one_variable_whatever_it_says(running: 
     for record in TRICKS:
         *shown, result, _ = bytes.fromhex(seen[record]).decode().split("\0")
         assert shown == [record, f"--of={record}", "$(touch pwned)", record]
-        assert Path(result).parent == running.folder / "state/scratch"
+        assert Path(result).parent == running.folder / STATE / "scratch"
     assert sorted(running.folder.iterdir()) == before
 
 
@@ -294,7 +305,7 @@ def test_no_job_inherits_the_daemons_secrets_or_descriptors(running: Daemon) -> 
         assert [name for name in one["names"] if name.startswith(NOT_FOR_JOBS)] == []
         links = set(one["descriptors"].values())
         assert not links & ours
-        assert not [link for link in links if link.startswith(str(running.folder / "state"))]
+        assert not [link for link in links if link.startswith(str(running.folder / STATE))]
     assert "TOKEN" not in called["names"], "what is one flow's is no other's"
 
 
@@ -310,11 +321,13 @@ def test_what_lists_records_inherits_no_more_than_a_job(running: Daemon) -> None
 def test_nothing_that_it_makes_is_open_to_others_even_under_the_laxest_mask(running: Daemon) -> None:
     results(running, "see", ["a"])
     found = {}
-    for place in ("state", "run"):
+    for place in (Path(STATE).parts[0], "run"):
         for path in (running.folder / place, *(running.folder / place).rglob("*")):
             mode = path.lstat().st_mode
             found[str(path.relative_to(running.folder))] = mode
-    assert {"state/ledger.sqlite3", "state/ledger.sqlite3-wal", "state/lock", "state/scratch"} <= found.keys()
+    assert {
+        f"{STATE}/{name}" for name in ("ledger.sqlite3", "ledger.sqlite3-wal", "lock", "scratch")
+    } <= found.keys()
     open_on_purpose = {"run": 0o755, "run/activity.sock": 0o666, "run/control.sock": 0o666}
     for name, mode in found.items():
         most = open_on_purpose.get(name, 0o750 if stat.S_ISDIR(mode) else 0o640)
@@ -326,7 +339,7 @@ def test_no_secret_stands_where_people_or_programs_read(running: Daemon) -> None
     results(running, "call", ["a"])
     batches = running.client.batches(include_ended=True)["batches"]
     places = {"log": running.log.read_bytes()}
-    for file in (running.folder / "state").rglob("*"):
+    for file in (running.folder / STATE).rglob("*"):
         if file.is_file():
             places[str(file)] = file.read_bytes()
     for path in ("status", "idle", "flows", "events", "batches?all=1", "dead", "idle/history", "info"):
