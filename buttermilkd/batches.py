@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ from buttermilkd.ledger.batches import Answer
 from buttermilkd.messages import CreateBatch, CreatedView, ReceiptView, RetriedView
 from buttermilkd.plurals import count
 from buttermilkd.records import FlowSource, from_flow, unique
+from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.sharing import Merged, check_publishable
 
 logger = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ class Batches:
         if request.batch_id is not None:
             check_batch_id(request.batch_id)
         variants = expand_variants({**flow.parameters, **request.parameters})
-        source = given if given is not None else await from_flow(flow)
+        source = given if given is not None else await from_flow(flow, inherited(os.environ))
         shuffle = flow.shuffle if request.shuffle is None else request.shuffle
         seed = request.seed
         if shuffle and seed is None:

@@ -70,10 +70,13 @@ def _variables(value: object) -> dict[str, Any]:
 
 
 def _env(value: object) -> dict[str, str]:
+    # What is wrong is not shown: it may be a secret, and everybody may read why a reload was refused.
+    if not isinstance(value, dict):
+        raise ValueError("must be a table")  # noqa: TRY004 - as every wrong value
     variables = _variables(value)
     for name, content in variables.items():
         if not isinstance(content, str):
-            raise refusal(f"text in quotes for {name}", content)
+            raise ValueError(f"must be text in quotes for {name}")  # noqa: TRY004
         without_nul(content)
     return variables
 

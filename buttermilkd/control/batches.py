@@ -13,6 +13,7 @@ from buttermilkd.control.jobs import tell_suspensions
 from buttermilkd.control.services import (
     LARGEST_PAGE,
     PAGE,
+    STREAM_LIMIT,
     Call,
     Services,
     chunks_of,
@@ -27,6 +28,10 @@ from buttermilkd.messages import NDJSON, BatchView, CreateBatch, CreatedView
 from buttermilkd.waiting import waiting_for
 
 LONGEST_WAIT = 60
+LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes in a line of a streamed request: the first one holds the batch's parameters."""
+MOST_RECORDS = 10_000_000
+"""In one request: they are held in memory until they are written."""
 
 
 async def listing(services: Services, call: Call) -> web.Response:
@@ -93,6 +98,11 @@ async def _read_create(request: web.Request) -> tuple[CreateBatch, list[str] | N
     head: CreateBatch | None = None
     records: list[str] = []
     async for lines in _line_groups(request):
+        if len(records) > MOST_RECORDS:
+            raise InvalidRequestError(
+                f"cannot create a batch: it has over {MOST_RECORDS:,} records",
+                hint="make several batches of them",
+            )
         digest.update(b"\n".join(lines) + b"\n")  # the same however it arrives
         if head is None:
             head = CreateBatch.parse(parse(lines.pop(0)))
@@ -105,8 +115,10 @@ async def _read_create(request: web.Request) -> tuple[CreateBatch, list[str] | N
 async def _line_groups(request: web.Request) -> AsyncIterator[list[bytes]]:
     """The body's lines, as many at a time as arrived together."""
     rest = b""
-    async for chunk in chunks_of(request):
+    async for chunk in chunks_of(request, STREAM_LIMIT):
         *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            raise InvalidRequestError(f"cannot create a batch: a line is over {LONGEST_LINE:,} bytes")
         if lines:
             yield lines
     if rest:

@@ -18,8 +18,10 @@ LONGEST_KEY = 255
 def request_key(call: Call) -> str | None:
     """The call's key. Raises InvalidRequestError."""
     key = call.request.headers.get(HEADER)
-    if key is not None and not 0 < len(key) <= LONGEST_KEY:
-        raise InvalidRequestError(f"cannot use this {HEADER}: it must have 1 to {LONGEST_KEY} characters")
+    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isprintable()):
+        raise InvalidRequestError(
+            f"cannot use this {HEADER}: it must have 1 to {LONGEST_KEY} printable characters"
+        )
     return key
 
 

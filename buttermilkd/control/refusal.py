@@ -17,7 +17,7 @@ _LARGEST = 65536
 
 def refuse(listener: socket.socket, error: ButtermilkError) -> None:
     """Answer everybody who waits at ``listener`` with the error, and nobody who comes later."""
-    answer = _answer(error)
+    text = answer(error)
     while True:
         try:
             connection, _ = listener.accept()
@@ -27,10 +27,11 @@ def refuse(listener: socket.socket, error: ButtermilkError) -> None:
             connection.settimeout(PATIENCE)
             with suppress(TimeoutError):
                 connection.recv(_LARGEST)
-            connection.sendall(answer)
+            connection.sendall(text)
 
 
-def _answer(error: ButtermilkError) -> bytes:
+def answer(error: ButtermilkError) -> bytes:
+    """The error as a whole HTTP response, after which the connection is closed."""
     body = json.dumps(error.problem()).encode()
     head = (
         f"HTTP/1.1 {error.http_status} {error.kind}\r\nContent-Type: {PROBLEM}\r\n"

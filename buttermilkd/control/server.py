@@ -1,16 +1,21 @@
 """Serves the routes on the control socket: checks access, reads bodies, and turns errors into problems."""
 
+import asyncio
 import hashlib
 import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import cast
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from buttermilkd.control.access import Access, Doorman
+from buttermilkd.control.connections import Connections
 from buttermilkd.control.idempotency import answered, kept, request_key
+from buttermilkd.control.malformed import server_logger
 from buttermilkd.control.routes import ROUTES, Route
 from buttermilkd.control.services import Call, Services, read_object
 from buttermilkd.errors import BY_KIND, ButtermilkError, NotPermittedError
@@ -20,8 +25,7 @@ from buttermilkd.peers import Peer
 
 logger = logging.getLogger(__name__)
 
-KEEP_ALIVE = 15.0
-"""Seconds that an idle connection is kept."""
+BACKLOG = 128
 LAST_CALL = 0.05
 """Seconds in which who was let in before the end may say what they want: who comes later waits for the next daemon."""
 
@@ -48,9 +52,7 @@ def _http_problem(error: web.HTTPException) -> web.Response:
 
 
 @web.middleware
-async def _problems(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """No exception leaves the server unanswered."""
     try:
         return await handler(request)
@@ -61,15 +63,37 @@ async def _problems(
     except ConnectionError:
         raise
     except Exception:
-        logger.exception("cannot answer %s %s", request.method, request.path)
+        logger.exception("cannot answer %s %s", request.method, request.rel_url.raw_path)
         return problem(
             ButtermilkError("cannot answer: an error of the daemon's own; its log has the details")
         )
 
 
-def _adapt(
-    services: Services, doorman: Doorman, route: Route
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _expecting(
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """Refuse expectations before the framework sees them: it repeats their words, and fails at some."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() == "100-continue":
+            return await handler(request)
+        return _http_problem(web.HTTPExpectationFailed())
+
+    return handle
+
+
+def _served(connections: Connections) -> Middleware:
+    """Tells which connections are being answered: they may take their time."""
+
+    @web.middleware
+    async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with connections.serving(request.transport):
+            return await handler(request)
+
+    return serve
+
+
+def _adapt(services: Services, doorman: Doorman, route: Route) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         peer = _peer(request)
         try:
@@ -79,7 +103,7 @@ def _adapt(
             logger.warning(
                 "refused %s %s: user %d may not change things",
                 request.method,
-                request.path,
+                request.rel_url.raw_path,
                 peer.uid,
                 extra=told,
             )
@@ -90,7 +114,12 @@ def _adapt(
         response = await _once(services, call, route)
         told = about(kind=Kind.CHANGE_ASKED, peer_uid=peer.uid)
         logger.info(
-            "%s %s by uid %d: %d", request.method, request.path, peer.uid, response.status, extra=told
+            "%s %s by uid %d: %d",
+            request.method,
+            request.rel_url.raw_path,
+            peer.uid,
+            response.status,
+            extra=told,
         )
         return response
 
@@ -117,22 +146,35 @@ def _peer(request: web.Request) -> Peer:
     return Peer.of(connection)
 
 
-async def serve(services: Services, listener: socket.socket, stack: AsyncExitStack) -> None:
-    """Answer on this bound Unix socket until ``stack`` closes."""
+async def serve(
+    services: Services, listener: socket.socket, stack: AsyncExitStack, connections: Connections
+) -> None:
+    """Answer on this bound Unix socket until ``stack`` closes; ``connections`` says who may be connected."""
     doorman = Doorman(lambda: services.settings.control.admin_groups)
-    app = web.Application(middlewares=[_problems])
+    app = web.Application(middlewares=[_served(connections), _problems])
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _adapt(services, doorman, route))
     runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, keepalive_timeout=KEEP_ALIVE, shutdown_timeout=1.0
+        app,
+        access_log=None,
+        handle_signals=False,
+        logger=server_logger(logger, services.clock),
+        auto_decompress=False,  # a few bytes could become gigabytes
+        keepalive_timeout=connections.limits.keep_alive,
+        shutdown_timeout=1.0,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.SockSite(runner, listener)
-    await site.start()
+    assert runner.server is not None  # noqa: S101 - it has just been made
+    runner.server.request_handler = _expecting(runner.server.request_handler)
+    make = cast("Callable[[], asyncio.Protocol]", runner.server)
+    # Not a site of the runner's: each connection is looked at before the server has it.
+    server = await asyncio.get_running_loop().create_server(
+        lambda: connections.new(make), sock=listener, backlog=BACKLOG
+    )
 
     async def let_nobody_in() -> None:
-        await site.stop()
+        server.close()
         await services.clock.sleep(LAST_CALL)
 
     stack.push_async_callback(let_nobody_in)

@@ -5,7 +5,8 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from math import isfinite
+from typing import Any, NoReturn
 
 from aiohttp import web
 
@@ -24,6 +25,7 @@ from buttermilkd.idle.sources import Sources
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger
 from buttermilkd.messages import ReloadedView
+from buttermilkd.messages.wire import MAX_DEPTH, TOO_DEEP, is_deep
 from buttermilkd.peers import Peer
 from buttermilkd.queues.base import Queue
 from buttermilkd.runner.launcher.launched import Launcher
@@ -35,10 +37,18 @@ PAGE = 100
 LARGEST_PAGE = 1000
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of a request that is not streamed; larger batches come as NDJSON."""
+STREAM_LIMIT = 1024 * 1024 * 1024
+"""Bytes of a streamed one."""
+OBJECT_LIMIT = 4 * 1024 * 1024
+"""Bytes of one that only says what is to be done."""
+PARSED_AT_ONCE = 64 * 1024
+"""Bytes that are parsed without the help of a thread."""
 LOOK_AGAIN = 0.2
 """Seconds between two looks for more of what is followed."""
 BODY_PATIENCE = 30.0
 """Seconds without another byte of a request's body."""
+BODY_WITHIN = 3600.0
+"""Seconds in which all of it must come: whoever makes records slowly may stream them meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -136,43 +146,69 @@ async def read_object(request: web.Request) -> dict[str, Any]:
         InvalidRequestError: it is no JSON object, or too large.
         TimedOutError: the rest of it did not come.
     """
-    document = parse(await read_bytes(request) or b"{}")
+    body = await read_bytes(request, OBJECT_LIMIT)
+    document = parse(body or b"{}") if len(body) < PARSED_AT_ONCE else await asyncio.to_thread(parse, body)
     if not isinstance(document, dict):
         raise InvalidRequestError("cannot read the request: its body is not a JSON object")
     return document
 
 
-async def read_bytes(request: web.Request) -> bytes:
-    """The whole body. Raises as ``read_object``."""
+async def read_bytes(request: web.Request, most: int = BODY_LIMIT) -> bytes:
+    """The whole body, of at most so many bytes. Raises as ``read_object``."""
     chunks = bytearray()
-    async for chunk in chunks_of(request):
+    async for chunk in chunks_of(request, most):
         chunks += chunk
-        if len(chunks) > BODY_LIMIT:
-            raise InvalidRequestError(
-                f"cannot read the request: its body is over {BODY_LIMIT:,} bytes",
-                hint="send the records as NDJSON, a line each",
-            )
     return bytes(chunks)
 
 
-async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
-    """The body as it arrives. Raises TimedOutError where it stalls."""
-    while True:
-        try:
-            async with asyncio.timeout(BODY_PATIENCE):
-                chunk = await request.content.readany()
-        except TimeoutError:
-            raise TimedOutError(
-                f"cannot read the request: no more of it came for {BODY_PATIENCE:.0f} s"
-            ) from None
-        if not chunk:
-            return
+async def chunks_of(request: web.Request, most: int) -> AsyncIterator[bytes]:
+    """The body as it arrives, of at most so many bytes.
+
+    Raises:
+        InvalidRequestError: there are more, or its encoding is broken.
+        TimedOutError: it stalls, or trickles.
+    """
+    left, loop = most, asyncio.get_running_loop()
+    ends_at = loop.time() + BODY_WITHIN
+    while chunk := await _next_chunk(request, min(BODY_PATIENCE, ends_at - loop.time())):
+        left -= len(chunk)
+        if left < 0:
+            raise InvalidRequestError(
+                f"cannot read the request: its body is over {most:,} bytes",
+                hint="send the records as NDJSON, a line each, and in several batches where they are more",
+            )
         yield chunk
 
 
-def parse(text: bytes) -> Any:
-    """Raises InvalidRequestError."""
+async def _next_chunk(request: web.Request, patience: float) -> bytes:
     try:
-        return json.loads(text)
+        async with asyncio.timeout(patience):
+            return await request.content.readany()
+    except TimeoutError:
+        why = f"no more of it came for {patience:.0f} s"
+        if patience < BODY_PATIENCE:
+            why = f"all of it did not come within {BODY_WITHIN:.0f} s"
+        raise TimedOutError(f"cannot read the request: {why}") from None
+    except web.RequestPayloadError:
+        raise InvalidRequestError("cannot read the request: its body is broken off or malformed") from None
+
+
+def parse(text: bytes) -> Any:
+    """What this JSON says. Raises InvalidRequestError: it is none, or more than can be passed on."""
+    try:
+        document = json.loads(text, parse_constant=_refused, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(f"cannot read the request: its body is not JSON ({error})") from None
+    if is_deep({"": document}, MAX_DEPTH + 1):
+        raise InvalidRequestError(f"cannot read the request: {TOO_DEEP}")
+    return document
+
+
+def _refused(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}")
+
+
+def _finite(text: str) -> float:
+    if not isfinite(value := float(text)):
+        raise ValueError("it holds a number that is too large")
+    return value

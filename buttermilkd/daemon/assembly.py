@@ -12,6 +12,7 @@ from buttermilkd.clock import Clock
 from buttermilkd.config.in_force import InForce
 from buttermilkd.config.settings import ActivitySettings, Settings
 from buttermilkd.control import server
+from buttermilkd.control.connections import Connections
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
@@ -64,6 +65,8 @@ class Daemon:
     status_line: StatusLine
     output: JobsOutput | None
     """None: what jobs print goes into the ledger alone."""
+    connections: Connections
+    """Those of the control socket."""
 
 
 @asynccontextmanager
@@ -94,7 +97,7 @@ async def opened(settings: Settings, clock: Clock, given: Given) -> AsyncIterato
             control.socket_mode,
             control.admin_groups,
         )
-        await server.serve(daemon.services, stack.enter_context(requests), stack)
+        await server.serve(daemon.services, stack.enter_context(requests), stack, daemon.connections)
         yield daemon
 
 
@@ -161,7 +164,7 @@ def _assembled(
         host=settings.daemon.host,
         started_at=clock.now(),
     )
-    return Daemon(services, reloading, status_line, output)
+    return Daemon(services, reloading, status_line, output, Connections(clock))
 
 
 def _rooms(given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate) -> Rooms:

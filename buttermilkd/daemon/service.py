@@ -74,6 +74,7 @@ def _services(daemon: Daemon, notifier: Notifier, hangups: Bell) -> dict[str, Co
     services = daemon.services
     named = {
         "activity": services.activity.server.run(),
+        "connections": daemon.connections.run(),
         "probes": services.activity.probing.run(),
         "idleness": services.gate.run(),
         "runner": services.runner.run(),

@@ -32,7 +32,7 @@ def listening(path: Path, mode: int, groups: Sequence[str] = ()) -> Iterator[soc
         StorageError: it cannot be made, or something else lies there.
     """
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_passable(path.parent)
         _remove_stale(path)
         listener = socket.socket(socket.AF_UNIX)
     except OSError as error:
@@ -45,6 +45,15 @@ def listening(path: Path, mode: int, groups: Sequence[str] = ()) -> Iterator[soc
             with suppress(OSError):
                 if path.lstat().st_ino == inode:
                     path.unlink()
+
+
+def _make_passable(folder: Path) -> None:
+    """Make what is missing of it, so that others reach the sockets in it, and change nothing there. Raises OSError."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        with suppress(FileExistsError):
+            one.mkdir(mode=0o700)
+            one.chmod(0o755)  # whatever the umask is
 
 
 def _bind(listener: socket.socket, path: Path, mode: int, groups: Sequence[str]) -> int:

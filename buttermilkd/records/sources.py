@@ -88,13 +88,15 @@ async def from_command(
     *,
     directory: Path | None = None,
     env: Mapping[str, str] | None = None,
+    inherited: Mapping[str, str] | None = None,
     field: str | None = None,
     time_limit: float = COMMAND_TIME_LIMIT,
 ) -> list[str]:
     """Record ids that a command prints, one a line, or with ``field`` as JSON lines.
 
     It runs in a process group of its own, without a shell, and the whole group is killed when it takes longer
-    than ``time_limit`` seconds or the caller is cancelled.
+    than ``time_limit`` seconds or the caller is cancelled. It sees ``env`` over what it inherits: without
+    ``inherited`` all of this process's environment.
 
     Raises:
         InvalidRequestError: it cannot be started, fails, takes too long, or prints no or malformed records.
@@ -111,7 +113,7 @@ async def from_command(
                 stdout=output,
                 stderr=messages,
                 cwd=directory,
-                env={**os.environ, **(env or {})},
+                env={**(os.environ if inherited is None else inherited), **(env or {})},
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -144,10 +146,10 @@ async def _ended(process: "Process", name: str, time_limit: float) -> int:
             await process.wait()
 
 
-async def from_flow(flow: FlowSource) -> list[str]:
+async def from_flow(flow: FlowSource, inherited: Mapping[str, str] | None = None) -> list[str]:
     """Record ids from a flow's own source: ``records_command``, or ``records`` as a list, file or glob.
 
-    Files are read in a thread, so that the event loop goes on.
+    ``inherited`` is as for ``from_command``. Files are read in a thread, so that the event loop goes on.
 
     Raises:
         MisconfiguredError: the flow has no source, or it is empty, malformed or cannot be read.
@@ -162,7 +164,11 @@ async def from_flow(flow: FlowSource) -> list[str]:
     try:
         if flow.records_command:
             return await from_command(
-                flow.records_command, directory=flow.directory, env=flow.env, field=flow.records_field
+                flow.records_command,
+                directory=flow.directory,
+                env=flow.env,
+                inherited=inherited,
+                field=flow.records_field,
             )
         if isinstance(flow.records, str):
             source = from_path(flow.records, directory=flow.directory, field=flow.records_field)

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from buttermilkd.runner.flow import FlowSettings
+from buttermilkd.runner.launcher.environment import inherited
 
 _OLDEST_PYTHON = (3, 9)
 _VERSION_TIMEOUT = 10
@@ -51,6 +52,7 @@ def _check_callable(flow: FlowSettings) -> str | None:
             timeout=_VERSION_TIMEOUT,
             check=False,
             cwd=flow.directory,
+            env=inherited(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{flow.python} does not run: {error}"

@@ -62,11 +62,13 @@ class Daemon:
         self.activity = folder / "run" / "activity.sock"
         self.log = folder / "daemon.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.umask = -1
+        """Of the daemon; -1 for that of the tests."""
+        self.variables: dict[str, str] = {}
+        """What it and ``buttermilkctl`` find in their environment beside the tests' own."""
         self.client = Client(socket=self.control)
         self.within: list[str] = []
         """A command that starts the daemon: in surroundings of its own, or under somebody's eyes."""
-        self.more: dict[str, str] = {}
-        """Variables of its environment."""
         self.write("")
 
     def write(self, flows: str, *, concurrency: int = 2, daemon: str = "", idle: str = IDLE_AT_ONCE) -> None:
@@ -78,7 +80,7 @@ class Daemon:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BUTTERMILKD_")}
-        return kept | {"TEST_FOLDER": str(self.folder)}
+        return kept | {"TEST_FOLDER": str(self.folder)} | self.variables
 
     def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the program without waiting for it."""
@@ -91,7 +93,8 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env=self.environment | self.more,
+                env=self.environment,
+                umask=self.umask,
             )
 
     def start(self, *arguments: str) -> None:

@@ -26,7 +26,7 @@ def under_a_clock_that_can_be_set(daemon: Daemon) -> Path:
     need(found, "faketime's library (the Debian package libfaketime)")
     file = daemon.folder / "clock"
     file.write_text("+0")
-    daemon.more = {
+    daemon.variables = {
         "LD_PRELOAD": str(found[0]),
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_NO_CACHE": "1",

@@ -1,14 +1,20 @@
 """Nothing that stands in a configuration raises anything but the error that explains it."""
 
 import os
+import re
 from pathlib import Path
+from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from buttermilkd.config.load import load
 from buttermilkd.config.settings import Settings
 from buttermilkd.errors import MisconfiguredError
+from tests.fuzz.messages import changed, corpus
+
+COMMENTED = (Path(__file__).parents[2] / "conf/buttermilkd.toml").read_bytes()
 
 TABLES = ("pubsub", "daemon", "idle", "activity", "control", "flows", "flows.x", "flows.x.env", '"fl\\nows"')
 KEYS = (
@@ -61,8 +67,30 @@ variables = st.dictionaries(
 def test_whatever_stands_in_it_a_configuration_loads_or_is_explained(
     text: str, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    file = tmp_path / "b.toml"
-    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    read(text.encode("utf-8", "surrogatepass"), environ, tmp_path)
+
+
+@pytest.mark.parametrize("data", corpus("config"))
+def test_a_configuration_that_was_made_to_do_harm_loads_or_is_explained(data: bytes, tmp_path: Path) -> None:
+    read(data, {}, tmp_path)
+
+
+@given(chance=st.randoms(use_true_random=False))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+def test_any_change_of_the_commented_configuration_loads_or_is_explained(
+    chance: Random, tmp_path: Path
+) -> None:
+    lines = COMMENTED.splitlines(keepends=True)
+    at = chance.randrange(len(lines))
+    for number in range(at, min(at + 20, len(lines))):
+        lines[number] = changed(re.sub(rb"^# (?=[a-z_]+ = )", b"", lines[number]), chance, 1)
+    read(b"".join(lines), {}, tmp_path)
+
+
+def read(data: bytes, environ: dict[str, str], folder: Path) -> None:
+    """Load it, or see it explained, each problem in one line."""
+    file = folder / "b.toml"
+    file.write_bytes(data)
     try:
         loaded = load(file, {"HOME": str(file.parent), **environ})
     except MisconfiguredError as error:

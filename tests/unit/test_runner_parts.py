@@ -117,6 +117,8 @@ def test_what_is_the_daemons_own_is_not_inherited() -> None:
         "LISTEN_FDS": "1",
         "WATCHDOG_USEC": "1",
         "BUTTERMILKD_IDLE__X": "1",
+        "CREDENTIALS_DIRECTORY": "/run/credentials/x",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/etc/key.json",
     }
     assert inherited(daemon) == {"PATH": "/bin"}
 

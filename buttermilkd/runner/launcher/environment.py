@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping
 
-_NOT_INHERITED = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY")
+_NOT_INHERITED = (
+    *("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "FDSTORE"),
+    # By which the daemon speaks to Pub/Sub: a flow that needs a key is given its own.
+    *(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN",
+    ),
+)
 _NOT_INHERITED_PREFIXES = ("LISTEN_", "WATCHDOG_", "BUTTERMILKD_")
 
 
