@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from buttermilkd.messages import ReporterView
-from tests.acceptance.program import Daemon, until
+from tests.acceptance.program import IDLE_AT_ONCE, Daemon, until
 from tests.acceptance.web_servers import (
     GUNICORN_DJANGO,
     GUNICORN_PRELOAD,
@@ -26,12 +26,14 @@ from tests.acceptance.web_servers import (
 from tests.web_storm import Storm
 
 TRUE = '[flows.true]\ncommand = ["true"]'
+SOON = IDLE_AT_ONCE.replace('quiet_for = "1s"', 'quiet_for = "200ms"\nwebsocket_start_after = "3s"')
+"""A gate that opens too early would be seen all the sooner; what a message closes is looked at for a while."""
 
 
 @contextmanager
 def scene(daemon: Daemon, kind: Kind) -> Iterator[Served]:
     """The daemon, and a web server beside it that has reported."""
-    daemon.write(TRUE)
+    daemon.write(TRUE, idle=SOON)
     daemon.start()
     with serving(kind, daemon.activity, daemon.folder) as server:
         assert server.get() == 200
@@ -99,7 +101,7 @@ def test_a_rolling_reload_opens_no_gate_before_the_last_request_has_ended_and_le
             os.kill(server.process.pid, signal.SIGHUP)
             until(lambda: server.answers() and bool(_new(daemon, old)), "the new workers")
             # As long as would open the gate if nothing were in flight.
-            until(lambda: all(one["idle_seconds"] > 2.5 for one in _new(daemon, old)), "quiet")
+            until(lambda: all(one["idle_seconds"] > 1.0 for one in _new(daemon, old)), "quiet")
             starts_only_afterwards(daemon, "b")
             assert in_flight(daemon) == 1
             assert openings(daemon) == before

@@ -20,7 +20,7 @@ SETTINGS = f"""
 [daemon]
 drain_timeout = "0s"
 [idle]
-quiet_for = "1s"
+quiet_for = "200ms"
 settle_for = "100ms"
 suspend_min = "0s"
 other_cpu_busy = 1.0
