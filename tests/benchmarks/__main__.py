@@ -1,19 +1,100 @@
-"""``python -m tests.benchmarks [NAME…]``: run these benchmarks, or all of them."""
+"""``python -m tests.benchmarks [NAME…]``: run these benchmarks, or all of them, and sum them up."""
 
+import argparse
+import json
+import os
+import platform
 import sys
+import time
+import traceback
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-BENCHMARKS = ("harvest", "yield", "impact", "waiting", "middleware", "pubsub")
+from tests.benchmarks.report import Effort, Report, Timer
+from tests.benchmarks.table import say, show
+
+BENCHMARKS = (
+    "drain-callable",
+    "drain-command",
+    "latency",
+    "create",
+    "status-at-scale",
+    "cli-start",
+    "waiting",
+    "start",
+    "yield",
+    "impact",
+    "harvest",
+    "middleware",
+    "pubsub",
+    "memory",
+    "growth",
+)
 _MODULES = {"yield": "yielding"}
 
 
-def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in BENCHMARKS]
+def run(name: str, effort: Effort) -> Report:
+    """Run one benchmark; one that fails says so in its report, and does not keep others from running."""
+    report = Report(name, effort)
+    timer = Timer()
+    say(f"\n== {name}")
+    try:
+        import_module(f"tests.benchmarks.{_MODULES.get(name, name.replace('-', '_'))}").main(report)
+    except Exception as error:  # noqa: BLE001 - the other benchmarks still run
+        report.error = f"{type(error).__name__}: {error}".splitlines()[0]
+        say(traceback.format_exc())
+    report.seconds = timer.seconds
+    return report
+
+
+def surroundings(effort: Effort) -> dict[str, Any]:
+    """Where this was measured."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "effort": effort.value,
+        "cpus": os.cpu_count(),
+        "processor": model[0].partition(": ")[2] if model else platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def sum_up(reports: list[Report]) -> None:
+    """Print each goal and whether it is met, and what could not be run."""
+    rows = [row for report in reports for row in report.summary()]
+    show("goals", ["benchmark", "figure", "measured", "goal", "met"], rows)
+    for report in reports:
+        for reference, why in report.missing.items():
+            say(f"{report.name}: not measured: {reference}: {why}")
+    say(", ".join(f"{report.name} {report.seconds:.0f} s" for report in reports))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures, each beside a reference.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="less work, in under five minutes in all")
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and samples")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the curves of growth as SVG")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
-        sys.stderr.write(f"error: there is no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}\n")
-        return 2
-    for name in names or BENCHMARKS:
-        import_module(f"tests.benchmarks.{_MODULES.get(name, name)}").main()
+        parser.error(f"there is no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}")
+    effort = Effort.TINY if options.tiny else Effort.QUICK if options.quick else Effort.FULL
+    reports: list[Report] = []
+    document = surroundings(effort)
+    for name in options.names or BENCHMARKS:
+        reports.append(run(name, effort))
+        if options.json:  # after each, so that an interrupted run has not measured for nothing
+            document["benchmarks"] = [report.document() for report in reports]
+            options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    sum_up(reports)
+    if options.plots:
+        from tests.benchmarks.plots import draw  # noqa: PLC0415 - matplotlib is there for plots only
+
+        draw([curve for report in reports for curve in report.curves], options.plots)
     return 0
 
 
