@@ -4,9 +4,9 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
-from statistics import median
 from time import perf_counter
+
+import pytest
 
 from buttermilkd.queues.pubsub.api import Outgoing
 from buttermilkd.queues.pubsub.google import open_broker
@@ -107,7 +107,7 @@ def main(report: Report) -> None:
     """Print jobs a second of each."""
     try:
         measure(report)
-    except EmulatorMissingError as error:
+    except pytest.skip.Exception as error:  # what starts the emulator is the tests'
         report.lacks("Google's emulator", str(error))
 
 
