@@ -31,12 +31,14 @@ BENCHMARKS = (
     "memory",
     "growth",
 )
+BUSY = 0.7
+"""Load average from which a warning is due."""
 _MODULES = {"yield": "yielding"}
 
 
-def run(name: str, effort: Effort) -> Report:
+def run(name: str, effort: Effort, *, huge: bool) -> Report:
     """Run one benchmark; one that fails says so in its report, and does not keep others from running."""
-    report = Report(name, effort)
+    report = Report(name, effort, huge)
     timer = Timer()
     say(f"\n== {name}")
     try:
@@ -75,6 +77,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures, each beside a reference.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="less work, in under five minutes in all")
+    parser.add_argument("--huge", action="store_true", help="let batches grow to ten million jobs")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and samples")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the curves of growth as SVG")
@@ -83,10 +86,14 @@ def main(arguments: list[str]) -> int:
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}")
     effort = Effort.TINY if options.tiny else Effort.QUICK if options.quick else Effort.FULL
+    if os.getloadavg()[0] > BUSY:
+        say(
+            "# something else runs on this machine: jobs at idle priority come last, so most figures mean little"
+        )
     reports: list[Report] = []
     document = surroundings(effort)
     for name in options.names or BENCHMARKS:
-        reports.append(run(name, effort))
+        reports.append(run(name, effort, huge=options.huge))
         if options.json:  # after each, so that an interrupted run has not measured for nothing
             document["benchmarks"] = [report.document() for report in reports]
             options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")

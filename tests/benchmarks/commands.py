@@ -28,7 +28,13 @@ def _fed(command: list[str], jobs: int, environ: dict[str, str]) -> float:
     numbers = "\n".join(map(str, range(jobs)))
     timer = Timer()
     subprocess.run(
-        command, input=numbers, text=True, check=True, stderr=subprocess.DEVNULL, timeout=PATIENCE, env=environ
+        command,
+        input=numbers,
+        text=True,
+        check=True,
+        stderr=subprocess.DEVNULL,
+        timeout=PATIENCE,
+        env=environ,
     )
     return jobs / timer.seconds
 
@@ -74,7 +80,10 @@ def task_spooler(jobs: int, at_once: int) -> float:
         RuntimeError: a job was not run.
     """
     program = _program("tsp", _CACHE / "task-spooler/usr/bin/tsp")
-    with tempfile.TemporaryDirectory(prefix="buttermilkd-bench-") as name, (Path(name) / "gate").open("w") as gate:
+    with (
+        tempfile.TemporaryDirectory(prefix="buttermilkd-bench-") as name,
+        (Path(name) / "gate").open("w") as gate,
+    ):
         spooler = Spooler(program, Path(name), jobs, at_once)
         fcntl.flock(gate, fcntl.LOCK_EX)
         try:

@@ -10,7 +10,7 @@ def main(report: Report) -> None:
     """Print jobs a second of each."""
     jobs, rounds = report.pick(20_000, 5_000, 200), report.pick(3, 1)
     share = report.pick(1.0, 0.4, 0.02)
-    peers = PEERS[:1] if report.pick("all", "all", "one") == "one" else PEERS
+    peers = report.pick(PEERS, PEERS, ())
     rates: dict[str, list[float]] = {OURS: []}
     with driving.references(report, peers) as (able, store):
         for _ in range(rounds):

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
+from tests.benchmarks.report import Report
 from tests.benchmarks.simulation.oracle import Oracle
 from tests.benchmarks.simulation.ours import Buttermilkd
 from tests.benchmarks.simulation.peers import PEERS
 from tests.benchmarks.simulation.policies import Policy, Ran
 from tests.benchmarks.simulation.traces import TRACES
 from tests.benchmarks.simulation.world import Overlaps, World, total
-from tests.benchmarks.report import Report
 from tests.benchmarks.table import say
 
 SEED = 20261124
@@ -93,7 +93,9 @@ def _ours(report: Report, names: list[str], scores: dict[tuple[str, str], Score]
         f"average suspensions an hour: {fmean(scores[name, 'buttermilkd'].suspensions_per_hour for name in names):.2f}",
     )
     worst = min(names, key=lambda name: _of_oracle(name, scores))
-    report.goal(f"of the oracle, at worst ({worst})", 100 * _of_oracle(worst, scores), 95, at_least=True, unit="%")
+    report.goal(
+        f"of the oracle, at worst ({worst})", 100 * _of_oracle(worst, scores), 95, at_least=True, unit="%"
+    )
     started = sum(
         scores[name, "buttermilkd"].ran.started_in_flight + scores[name, "buttermilkd"].ran.started_unseen
         for name in names
@@ -105,7 +107,9 @@ def _of_oracle(name: str, scores: dict[tuple[str, str], Score]) -> float:
     return scores[name, "buttermilkd"].harvested / scores[name, "oracle"].harvested
 
 
-def _peers(report: Report, names: list[str], policies: list[str], scores: dict[tuple[str, str], Score]) -> None:
+def _peers(
+    report: Report, names: list[str], policies: list[str], scores: dict[tuple[str, str], Score]
+) -> None:
     titles: tuple[tuple[str, Callable[[Score], float]], ...] = (
         (
             "harvested share of wall time, times share of requests that no job met for 50 ms",

@@ -13,8 +13,8 @@ from pathlib import Path
 from random import Random
 from statistics import median, quantiles
 
-from tests.benchmarks.service import UNMOVED, Service, running, until
 from tests.benchmarks.report import Report
+from tests.benchmarks.service import UNMOVED, Service, running, until
 from tests.benchmarks.table import say
 from tests.benchmarks.web import RATE, load, server, undisturbed
 
@@ -142,9 +142,7 @@ def main(report: Report) -> None:
         report.goal(f"{kind}: p99, times that without jobs", median(figures[AUTO].p99) / base, 1.10)
 
 
-def _measured(
-    kind: str, code: str, plain: dict[str, Way], rounds: int, seconds: float
-) -> dict[str, Figures]:
+def _measured(kind: str, code: str, plain: dict[str, Way], rounds: int, seconds: float) -> dict[str, Figures]:
     order = [*plain, "buttermilkd, finish", AUTO]
     figures = {name: Figures() for name in order}
     rng = Random(SEED)

@@ -18,8 +18,8 @@ from buttermilkd.host.sockets import listening
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.web.asgi import ActivityMiddleware
 from buttermilkd.web.reporter import REPORTERS
-from tests.benchmarks.served import CONNECTIONS, load, serving
 from tests.benchmarks.report import Report
+from tests.benchmarks.served import CONNECTIONS, load, serving
 from tests.benchmarks.table import say
 from tests.benchmarks.upheaval import fates, storm
 
@@ -163,7 +163,9 @@ def imports(report: Report) -> None:
             for _ in range(times_each)
         ]
         rows.append([name, f"{median(times):.1f}", f"{min(times):.1f}"])
-        report.goal(f"import in {name}" if before == "pass" else f"import {name}", median(times), 30, unit="ms")
+        report.goal(
+            f"import in {name}" if before == "pass" else f"import {name}", median(times), 30, unit="ms"
+        )
     report.show(f"import, {times_each} times, in milliseconds", ["", "p50", "least"], rows, "goal: 30")
 
 

@@ -2,21 +2,21 @@
 
 import asyncio
 import json
-import os
 import uuid
+from contextlib import ExitStack
 from time import perf_counter
 
 import pytest
 
 from buttermilkd.queues.pubsub.api import Outgoing
 from buttermilkd.queues.pubsub.google import open_broker
-from tests.benchmarks.service import UNMOVED, Service, running, until
 from tests.benchmarks.report import Report
+from tests.benchmarks.service import UNMOVED, Service, running, until
 from tests.emulator import Emulator, emulator
 
 LEASE = 600
 CONFIG = """
-host = "bench"
+host = "{host}"
 concurrency = 64
 [pubsub]
 project = "{project}"
@@ -64,23 +64,28 @@ async def bare(cloud: Emulator, jobs: int, portion: int) -> float:
     return rate
 
 
-def ours(cloud: Emulator, jobs: int) -> float:
-    """Jobs a second of a daemon, from the first job's start to the last one's end; each is a call that does nothing."""
+def ours(cloud: Emulator, jobs: int, hosts: int = 1) -> float:
+    """Jobs a second of so many daemons, from the first job's start to the last end that the first daemon knows of.
+
+    Each job is a call that does nothing.
+    """
     project = f"ours-{uuid.uuid4().hex[:8]}"
-    os.environ["PUBSUB_EMULATOR_HOST"] = cloud.host
-    try:
-        with running(CONFIG.format(project=project, unmoved=UNMOVED, folder="."), queue="pubsub") as service:
+    with ExitStack() as stack:
+        services = []
+        for number in range(hosts):
+            config = CONFIG.format(project=project, unmoved=UNMOVED, folder=".", host=f"bench{number}")
+            service = stack.enter_context(running(config, queue="pubsub", environ=cloud.environ))
             (service.folder / "nothing.py").write_text(PROGRAM)
             service.client.pause()
-            service.client.create("nothing", records=[f"record-{n:06}" for n in range(jobs)], batch_id="b")
-            until(lambda: _published(service), "the publishing")
+            services.append(service)
+        first = services[0]
+        first.client.create("nothing", records=[f"record-{n:06}" for n in range(jobs)], batch_id="b")
+        until(lambda: _published(first), "the publishing")
+        for service in services:
             service.client.resume()
-            until(lambda: service.client.batch("b")["ended_at"], "the batch's end")
-            view = service.client.batch("b")
-            assert view["completed"] == jobs, view
-            return jobs / _seconds(view["started_at"], view["ended_at"])
-    finally:
-        del os.environ["PUBSUB_EMULATOR_HOST"]
+        view = first.client.batch("b", wait=120)
+        assert view["completed"] == jobs, view
+        return jobs / _seconds(view["started_at"], view["ended_at"])
 
 
 def _published(service: Service) -> bool:

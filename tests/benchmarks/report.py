@@ -64,6 +64,8 @@ class Report:
 
     name: str
     effort: Effort = Effort.FULL
+    huge: bool = False
+    """Whether batches grow to ten million jobs."""
     tables: list[dict[str, Any]] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -80,12 +82,15 @@ class Report:
             return full
         return quick if self.effort is Effort.QUICK or tiny is None else tiny
 
-    def show(
-        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *notes: str
-    ) -> None:
+    def show(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *notes: str) -> None:
         show(title, columns, rows, *notes)
         self.tables.append(
-            {"title": title, "columns": list(columns), "rows": [list(row) for row in rows], "notes": list(notes)}
+            {
+                "title": title,
+                "columns": list(columns),
+                "rows": [list(row) for row in rows],
+                "notes": list(notes),
+            }
         )
 
     def compare(
@@ -120,7 +125,10 @@ class Report:
         self.curves.append(Curve(name, title, x, y, kept))
         places = sorted({place for points in kept.values() for place, _ in points})
         rows = [
-            [f"{place:,.0f}", *(figure(dict(points)[place]) if place in dict(points) else "" for points in kept.values())]
+            [
+                f"{place:,.0f}",
+                *(figure(dict(points)[place]) if place in dict(points) else "" for points in kept.values()),
+            ]
             for place in places
         ]
         self.show(f"{title}: {y}", [x, *kept], rows)

@@ -1,5 +1,6 @@
 """Asking for a big batch in a big ledger, while jobs drain, beside asking for the daemon's version."""
 
+from collections.abc import Callable
 from statistics import median, quantiles
 
 from tests.benchmarks.create import create
@@ -23,9 +24,11 @@ def main(report: Report) -> None:
         filled = sum(create(service, size) for _ in range(batches))
         say(f"# {batches} batches of {size:,} jobs, made in {filled:.0f} s")
         big = client.batches()["batches"][0]["batch_id"]
-        small = client.create("tick", records=map(str, range(report.pick(100_000, 40_000, 5_000))), priority=1)
+        small = client.create(
+            "tick", records=map(str, range(report.pick(100_000, 40_000, 5_000))), priority=1
+        )
         until(lambda: client.batch(small.batch_id)["completed"], "the first jobs")
-        ways = {
+        ways: dict[str, Callable[[], object]] = {
             BATCH: lambda: client.batch(big),
             LIST: client.batches,
             STATUS: client.status,

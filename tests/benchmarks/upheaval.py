@@ -10,9 +10,9 @@ from statistics import quantiles
 from typing import Any
 
 from tests.benchmarks import web
+from tests.benchmarks.report import Report
 from tests.benchmarks.served import serving
 from tests.benchmarks.service import UNMOVED, Service, running, until
-from tests.benchmarks.report import Report
 from tests.web_storm import Storm
 
 APPLICATIONS = ("bare", "counted")
@@ -49,7 +49,9 @@ async def fates(report: Report) -> None:
             counted[98],
             counted[98] / bare[98],
         )
-        report.goal(f"p99 while the daemon {fate}, times without", cuts["counted"][98] / cuts["bare"][98], 1.05)
+        report.goal(
+            f"p99 while the daemon {fate}, times without", cuts["counted"][98] / cuts["bare"][98], 1.05
+        )
         rows.append([fate, *(f"{one:.2f}" for one in figures), f"{len(latencies[fate, 'counted']):,}"])
     report.show(
         f"latencies in milliseconds at {web.RATE:.0f} requests a second, {rounds} rounds of {seconds:.0f} s",

@@ -148,7 +148,13 @@ def main(report: Report) -> None:
         f"waiting for {seconds:.0f} s; ours with {REPORTERS} web servers that report each second",
         ["", "% of one CPU", "wake-ups/s", "MiB", "with children"],
         [
-            [name, f"{shares[name]:.3f}", f"{wakeups[name]:.1f}", f"{after[name].own:.0f}", f"{after[name].whole:.0f}"]
+            [
+                name,
+                f"{shares[name]:.3f}",
+                f"{wakeups[name]:.1f}",
+                f"{after[name].own:.0f}",
+                f"{after[name].whole:.0f}",
+            ]
             for name in pids
         ],
         "CPU and wake-ups are those of a process and all its children; Redis is not counted",

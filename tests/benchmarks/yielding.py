@@ -12,8 +12,8 @@ from statistics import quantiles
 
 from buttermilkd.cgroups import Group
 from tests.benchmarks.jobs import TREE, Frozen, States, end_trees, members, start_trees
-from tests.benchmarks.service import UNMOVED, Reporter, delegated_group, running, until
 from tests.benchmarks.report import Report
+from tests.benchmarks.service import UNMOVED, Reporter, delegated_group, running, until
 from tests.benchmarks.table import say
 
 JOBS = 20
@@ -136,7 +136,9 @@ FREEZER = "buttermilkd, by the freezer"
 def main(report: Report) -> None:
     """Print how long stopping and going on take."""
     turns, rounds = report.pick(3, 1), report.pick(30, 25, 3)
-    say(f"# {JOBS} jobs, each a tree of three processes of which one burns a CPU, {turns} times {rounds} rounds")
+    say(
+        f"# {JOBS} jobs, each a tree of three processes of which one burns a CPU, {turns} times {rounds} rounds"
+    )
     times: dict[str, Times] = {}
     for _ in range(turns):
         _add(times, BARE_NAME, bare(rounds))

@@ -39,13 +39,15 @@ class Ticks:
         ticks = list(TICK.iter_unpack(self.file.read_bytes()))
         assert sorted(number for number, _ in ticks) == list(range(jobs)), "a job was lost or run twice"
         times = [at for _, at in ticks]
-        return (jobs - 1) / ((max(times) - min(times)) / 1e9)
+        return float((jobs - 1) / ((max(times) - min(times)) / 1e9))
 
 
 class Scene:
     """A folder and an empty broker for one measurement of one peer."""
 
-    def __init__(self, peer: Peer, folder: Path, store: Redis | None, *, at_once: int | None, waits: bool) -> None:
+    def __init__(
+        self, peer: Peer, folder: Path, store: Redis | None, *, at_once: int | None, waits: bool
+    ) -> None:
         self._peer = peer
         self._redis = store.url if store else ""
         self._at_once = at_once or peer.at_once
@@ -65,9 +67,21 @@ class Scene:
             store.empty()
 
     def produce(self, *arguments: str, patience: float = 60.0) -> list[float]:
-        command = [programs(self._peer.environment) / "python", "-m", PRODUCE, self._peer.adapter, *arguments]
+        command = [
+            str(programs(self._peer.environment) / "python"),
+            "-m",
+            PRODUCE,
+            self._peer.adapter,
+            *arguments,
+        ]
         done = subprocess.run(
-            command, env=self.environ, cwd=self.folder, capture_output=True, text=True, timeout=patience
+            command,
+            env=self.environ,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"{self._peer.name}: {done.stderr.strip()[-2000:]}")
@@ -77,7 +91,11 @@ class Scene:
     @contextmanager
     def worker(self) -> Iterator[psutil.Process]:
         """Its worker; ended with whatever it has started."""
-        places = {"bin": str(programs(self._peer.environment)), "at_once": self._at_once, "redis": self._redis}
+        places = {
+            "bin": str(programs(self._peer.environment)),
+            "at_once": self._at_once,
+            "redis": self._redis,
+        }
         command = [part.format(**places) for part in self._peer.worker]
         with (self.folder / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -89,7 +107,10 @@ class Scene:
             end(process)
 
     def until_ticked(self, count: int, worker: psutil.Process) -> None:
-        until(lambda: self.ticks.count() >= count or not worker.is_running(), f"{count} jobs of {self._peer.name}")
+        until(
+            lambda: self.ticks.count() >= count or not worker.is_running(),
+            f"{count} jobs of {self._peer.name}",
+        )
         if self.ticks.count() < count:
             raise RuntimeError(f"{self._peer.name}: {(self.folder / 'log').read_text()[-2000:]}")
 
@@ -112,7 +133,9 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def scene(peer: Peer, store: Redis | None, *, at_once: int | None = None, waits: bool = False) -> Iterator[Scene]:
+def scene(
+    peer: Peer, store: Redis | None, *, at_once: int | None = None, waits: bool = False
+) -> Iterator[Scene]:
     folder = Path(tempfile.mkdtemp(prefix="buttermilkd-bench-"))
     try:
         yield Scene(peer, folder, store, at_once=at_once, waits=waits)

@@ -30,7 +30,14 @@ def programs(name: str) -> Path:
     if not stamp.exists() or stamp.read_text() != made_of:
         say(f"# making an environment: {' '.join(ENVIRONMENTS[name])}")
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [
+            str(folder / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         _run(*pip, *ENVIRONMENTS[name])
         stamp.write_text(made_of)
     return folder / "bin"

@@ -1,6 +1,7 @@
 """arq: it polls, by default each half second, which would decide every figure."""
 
 import os
+from typing import Any
 
 from arq import create_pool
 from arq.connections import RedisSettings
@@ -9,10 +10,10 @@ from tests.benchmarks.peers.adapters.ticks import tick_soon
 
 QUIET = {"version": 1, "disable_existing_loggers": False, "loggers": {"arq": {"level": "WARNING"}}}
 REDIS = RedisSettings.from_dsn(os.environ["BENCH_REDIS"])
-_pools = []
+_pools: list[Any] = []
 
 
-async def job(_context, number):
+async def job(_context: Any, number: int) -> None:
     await tick_soon(number)
 
 
@@ -26,9 +27,9 @@ class WorkerSettings:
     keep_result = 0
 
 
-async def connect():
+async def connect() -> None:
     _pools.append(await create_pool(REDIS))
 
 
-async def enqueue(number):
+async def enqueue(number: int) -> None:
     await _pools[0].enqueue_job("job", number)

@@ -11,9 +11,9 @@ app.conf.update(task_ignore_result=True, worker_hijack_root_logger=False)
 
 
 @app.task(name="job")
-def job(number):
+def job(number: int) -> None:
     tick(number)
 
 
-def enqueue(number):
+def enqueue(number: int) -> None:
     job.delay(number)

@@ -11,9 +11,9 @@ dramatiq.set_broker(RedisBroker(url=os.environ["BENCH_REDIS"]))
 
 
 @dramatiq.actor
-def job(number):
+def job(number: int) -> None:
     tick(number)
 
 
-def enqueue(number):
+def enqueue(number: int) -> None:
     job.send(number)

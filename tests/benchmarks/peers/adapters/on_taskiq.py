@@ -14,9 +14,9 @@ async def job(number: int) -> None:
     await tick_soon(number)
 
 
-async def connect():
+async def connect() -> None:
     await broker.startup()
 
 
-async def enqueue(number):
+async def enqueue(number: int) -> None:
     await job.kiq(number)

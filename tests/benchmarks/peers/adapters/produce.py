@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.peers.adapters.ticks import TICK
@@ -48,7 +49,7 @@ class Producer:
         found: list[float] = []
         rng = random.Random(7)
         end = time.perf_counter() + seconds
-        with open(os.environ["BENCH_TICKS"], "rb") as ticks:
+        with Path(os.environ["BENCH_TICKS"]).open("rb") as ticks:
             ticks.seek(0, os.SEEK_END)
             while len(found) < count and time.perf_counter() < end:
                 time.sleep(rng.uniform(*GAP))
