@@ -4,9 +4,12 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,12 +45,29 @@ def run(name: str, effort: Effort, *, huge: bool) -> Report:
     timer = Timer()
     say(f"\n== {name}")
     try:
-        import_module(f"tests.benchmarks.{_MODULES.get(name, name.replace('-', '_'))}").main(report)
+        with limited(report.pick(900, 300)):
+            import_module(f"tests.benchmarks.{_MODULES.get(name, name.replace('-', '_'))}").main(report)
     except Exception as error:  # noqa: BLE001 - the other benchmarks still run
         report.error = f"{type(error).__name__}: {error}".splitlines()[0]
         say(traceback.format_exc())
     report.seconds = timer.seconds
     return report
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in what runs longer: one benchmark that hangs shall not cost all the others."""
+
+    def expire(*_: object) -> None:
+        raise TimeoutError(f"not done within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def surroundings(effort: Effort) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Figures:
     p99: list[float] = field(default_factory=list)
 
     def add(self, latencies: list[float]) -> None:
-        cuts = quantiles(latencies, n=100)
+        cuts = quantiles(latencies, n=100, method="inclusive")
         self.p50.append(cuts[49])
         self.p99.append(cuts[98])
 

@@ -29,6 +29,8 @@ NAMES = {
     "counted": "with the middleware",
 }
 SECONDS = 0.4
+UNSEEN = 1.0
+"""Seconds after which a request's beginning is read of no more."""
 CALLS = 20_000
 
 
@@ -135,13 +137,15 @@ async def edges(report: Report, folder: Path) -> None:
                 await asyncio.sleep(0.12)
                 read_at = asyncio.get_running_loop().create_future()
                 called_at = float(await asyncio.to_thread(_get, server.port))
-                latencies.append(1000 * (await read_at - called_at))
-    cuts = quantiles(latencies, n=100)
+                with suppress(TimeoutError):
+                    latencies.append(1000 * (await asyncio.wait_for(read_at, UNSEEN) - called_at))
+    cuts = quantiles(latencies, n=100, method="inclusive")
     report.show(
         f"edge: {count} requests after quiet, in milliseconds until the daemon has read of them",
         ["", "p50", "p99", "most"],
         [["edge", f"{cuts[49]:.2f}", f"{cuts[98]:.2f}", f"{max(latencies):.2f}"]],
         "goal: p50 under 5",
+        f"{count - len(latencies)} were not seen: their end was read at the same moment as their beginning",
     )
     report.goal("a request after quiet is read of, p50", cuts[49], 5, unit="ms")
 

@@ -47,7 +47,7 @@ def main(report: Report) -> None:
         [
             name,
             f"{median(found):.2f}",
-            f"{quantiles(found, n=100)[98]:.2f}",
+            f"{quantiles(found, n=100, method='inclusive')[98]:.2f}",
             f"{median(found) / median(times[INFO]):.2f}",
         ]
         for name, found in times.items()
@@ -60,4 +60,4 @@ def main(report: Report) -> None:
         f"meanwhile {done:,} jobs were run by a warm worker",
     )
     report.goal("p50, times /v1/info", median(times[BATCH]) / median(times[INFO]), 2)
-    report.goal("p99", quantiles(times[BATCH], n=100)[98], 20, unit="ms")
+    report.goal("p99", quantiles(times[BATCH], n=100, method="inclusive")[98], 20, unit="ms")

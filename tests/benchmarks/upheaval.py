@@ -39,7 +39,7 @@ async def fates(report: Report) -> None:
             turns.reverse()
     rows = []
     for fate in FATES:
-        cuts = {app: quantiles(latencies[fate, app], n=100) for app in APPLICATIONS}
+        cuts = {app: quantiles(latencies[fate, app], n=100, method="inclusive") for app in APPLICATIONS}
         bare, counted = cuts["bare"], cuts["counted"]
         figures = (
             bare[49],

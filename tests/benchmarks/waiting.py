@@ -122,7 +122,7 @@ STATES: dict[str, Callable[[Service], None]] = {
 
 def main(report: Report) -> None:
     """Print what waiting costs; all wait in the same minute, since who waits disturbs nobody."""
-    seconds = report.pick(60.0, 20.0, 2.0)
+    seconds = report.pick(60.0, 12.0, 2.0)
     beside = report.pick(BESIDE, BESIDE, ())
     with ExitStack() as stack:
         pids = {name: _daemon(stack, state) for name, state in STATES.items()}

@@ -1,6 +1,7 @@
 """The harness of benchmarks at work, on the smallest sizes: its figures mean nothing here."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,11 @@ def test_a_benchmark_that_fails_says_so_and_fails_nothing_else(capsys: pytest.Ca
         ["nowhere", "failed: ModuleNotFoundError: No module named 'tests.benchmarks.nowhere'", "", "", "NO"]
     ]
     assert "failed: ModuleNotFoundError" in capsys.readouterr().out
+
+
+def test_a_benchmark_that_hangs_is_ended() -> None:
+    with pytest.raises(TimeoutError, match="not done within 1 s"), program.limited(1):
+        signal.sigtimedwait([], 30)
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
