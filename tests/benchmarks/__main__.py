@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import document
+from tests.benchmarks.plots import draw
 from tests.benchmarks.report import Effort, Report, Timer
 from tests.benchmarks.table import say, show
 
@@ -93,7 +95,8 @@ def sum_up(reports: list[Report]) -> None:
     say(", ".join(f"{report.name} {report.seconds:.0f} s" for report in reports))
 
 
-def main(arguments: list[str]) -> int:
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """Exits with status 2 where they cannot be understood."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures, each beside a reference.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="less work, in under five minutes in all")
@@ -101,27 +104,34 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and samples")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the curves of growth as SVG")
+    parser.add_argument("--write", action="store_true", help="put all of it into BENCHMARKS.md, with plots")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    options = parsed(arguments)
     effort = Effort.TINY if options.tiny else Effort.QUICK if options.quick else Effort.FULL
     if os.getloadavg()[0] > BUSY:
         say(
             "# something else runs on this machine: jobs at idle priority come last, so most figures mean little"
         )
     reports: list[Report] = []
-    document = surroundings(effort)
+    found = surroundings(effort)
     for name in options.names or BENCHMARKS:
         reports.append(run(name, effort, huge=options.huge))
+        found["benchmarks"] = [report.document() for report in reports]
         if options.json:  # after each, so that an interrupted run has not measured for nothing
-            document["benchmarks"] = [report.document() for report in reports]
-            options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+            options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     sum_up(reports)
-    if options.plots:
-        from tests.benchmarks.plots import draw  # noqa: PLC0415 - matplotlib is there for plots only
-
-        draw([curve for report in reports for curve in report.curves], options.plots)
+    folder = options.plots or (document.PLOTS if options.write else None)
+    if folder:
+        draw([curve for report in reports for curve in report.curves], folder)
+    if options.write:
+        document.write(found)
     return 0
 
 

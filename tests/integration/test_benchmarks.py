@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as program
+from tests.benchmarks import document
 from tests.benchmarks.report import Effort, Report
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,32 @@ def test_our_ratio_to_each_reference_is_that_of_medians() -> None:
     ]
 
 
+def test_figures_take_their_place_in_the_document_and_leave_the_rest_as_it_is(tmp_path: Path) -> None:
+    report = Report("one")
+    report.show("title", ["", "jobs/s"], [["ours", "9"]], "a note")
+    report.lacks("theirs", "it is not installed")
+    report.goal("times theirs", 1.0, 2.0, at_least=True)
+    text = "before\n<!-- one -->\nold\n<!-- end of one -->\n<!-- two -->\nkept\n<!-- end of two -->\nafter\n"
+    (tmp_path / "B.md").write_text(text)
+    found = program.surroundings(Effort.QUICK) | {"benchmarks": [report.document()]}
+    for _ in range(2):
+        document.write(found, tmp_path / "B.md")
+    written = (tmp_path / "B.md").read_text()
+    assert written.startswith("before\n<!-- one -->\n\nMeasured on ")
+    assert written.endswith("<!-- end of one -->\n<!-- two -->\nkept\n<!-- end of two -->\nafter\n")
+    assert "| ours | 9 |\n\na note\n\nNot run: theirs: it is not installed\n\n" in written
+    assert "| times theirs | 1.00 | ≥ 2.00 | **no** |" in written
+    assert "old" not in written
+
+
+def test_figures_without_a_place_in_the_document_are_refused() -> None:
+    with pytest.raises(document.NoPlaceError, match="no one place for one"):
+        document.placed("<!-- one -->\nwithout an end", "one", "figures")
+
+
 def test_every_benchmark_is_named_where_people_look_for_it() -> None:
     told = (ROOT / "scripts" / "bench").read_text()
     assert [name for name in program.BENCHMARKS if name not in told] == []
+    page = document.FILE.read_text()
+    for name in program.BENCHMARKS:
+        assert "\n\nx\n\n" in document.placed(page, name, "\n\nx\n\n")
