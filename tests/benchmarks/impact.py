@@ -13,13 +13,13 @@ from pathlib import Path
 from random import Random
 from statistics import median, quantiles
 
+from tests.benchmarks.report import Report
 from tests.benchmarks.service import UNMOVED, Service, running, until
-from tests.benchmarks.table import say, show
+from tests.benchmarks.table import say
 from tests.benchmarks.web import RATE, load, server, undisturbed
 
 JOBS = 2
-SECONDS = 5.0
-ROUNDS = 5
+AUTO = "buttermilkd, auto"
 SEED = 7
 KINDS = {
     "cpu": "while True: sum(range(10_000))",
@@ -102,13 +102,14 @@ class Figures:
     p99: list[float] = field(default_factory=list)
 
     def add(self, latencies: list[float]) -> None:
-        cuts = quantiles(latencies, n=100)
+        cuts = quantiles(latencies, n=100, method="inclusive")
         self.p50.append(cuts[49])
         self.p99.append(cuts[98])
 
 
-def main() -> None:
+def main(report: Report) -> None:
     """Print p99 of each way beside that without jobs, all interleaved in one run."""
+    rounds, seconds = report.pick((3, 4.0), (1, 2.5), (1, 0.5))
     plain: dict[str, Way] = {
         "without jobs": nothing,
         "normal priority": beside(_nothing),
@@ -116,10 +117,10 @@ def main() -> None:
         "SCHED_IDLE": beside(_idle),
     }
     say(
-        f"# {RATE:.0f} requests a second, {JOBS} jobs, {ROUNDS} rounds of {SECONDS:.0f} s each, interleaved; {os.cpu_count()} CPUs"
+        f"# {RATE:.0f} requests a second, {JOBS} jobs, {rounds} rounds of {seconds:g} s each, interleaved; {os.cpu_count()} CPUs"
     )
-    for kind, code in KINDS.items():
-        figures = _measured(kind, code, plain)
+    for kind, code in report.pick(KINDS, {"cpu": KINDS["cpu"]}).items():
+        figures = _measured(kind, code, plain, rounds, seconds)
         base = median(figures["without jobs"].p99)
         rows = [
             [
@@ -131,19 +132,21 @@ def main() -> None:
             ]
             for name, one in figures.items()
         ]
-        show(
+        report.show(
             f"impact of jobs that use {kind}",
             ["jobs", "p50 ms", "p99 ms", "range", "times without jobs"],
             rows,
             "goal: 1.10 times without jobs",
         )
+        report.samples[kind] = {name: one.p99 for name, one in figures.items()}
+        report.goal(f"{kind}: p99, times that without jobs", median(figures[AUTO].p99) / base, 1.10)
 
 
-def _measured(kind: str, code: str, plain: dict[str, Way]) -> dict[str, Figures]:
-    order = [*plain, "buttermilkd, finish", "buttermilkd, auto"]
+def _measured(kind: str, code: str, plain: dict[str, Way], rounds: int, seconds: float) -> dict[str, Figures]:
+    order = [*plain, "buttermilkd, finish", AUTO]
     figures = {name: Figures() for name in order}
     rng = Random(SEED)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         rng.shuffle(order)
         for name in order:
             with ExitStack() as stack:
@@ -159,5 +162,5 @@ def _measured(kind: str, code: str, plain: dict[str, Way]) -> dict[str, Figures]
                     stack.enter_context(batch(service, kind))
                 time.sleep(0.5)
                 stack.enter_context(undisturbed())
-                figures[name].add(asyncio.run(load(port, SECONDS, SEED + number)))
+                figures[name].add(asyncio.run(load(port, seconds, SEED + number)))
     return figures

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,12 @@ memory_available_busy = 0.0001
 """A benchmark is about one signal: nothing else shall decide."""
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The condition's value, once it is true."""
-    deadline = time.monotonic() + PATIENCE  # noqa: TID251 - benchmarks measure real time
+def until(condition: Callable[[], Any], what: str, *, patience: float = PATIENCE) -> Any:
+    """The condition's value, once it is true; ``patience`` is in seconds."""
+    deadline = time.monotonic() + patience  # noqa: TID251 - benchmarks measure real time
     while not (value := condition()):
         if time.monotonic() > deadline:  # noqa: TID251
-            raise TimeoutError(f"{what} did not happen within {PATIENCE:.0f} s")
+            raise TimeoutError(f"{what} did not happen within {patience:.0f} s")
         time.sleep(0.01)
     return value
 
@@ -55,8 +55,14 @@ class Service:
 
 
 @contextmanager
-def running(config: str, *, group: Group | None = None, queue: str = "local") -> Iterator[Service]:
-    """A daemon with this configuration; ``group`` is given to it as systemd would."""
+def running(
+    config: str,
+    *,
+    group: Group | None = None,
+    queue: str = "local",
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Service]:
+    """A daemon with this configuration, and ``environ`` over ours; ``group`` is given to it as systemd would."""
     folder = Path(tempfile.mkdtemp(prefix="buttermilkd-bench-"))
     (folder / "b.toml").write_text(
         f'queue = "{queue}"\n[daemon]\nstate_dir = "state"\nruntime_dir = "run"\n{config}'
@@ -72,6 +78,7 @@ def running(config: str, *, group: Group | None = None, queue: str = "local") ->
             command,
             stdout=log,
             stderr=log,
+            env=os.environ | dict(environ or {}),
             start_new_session=True,
             preexec_fn=enter,  # noqa: PLW1509
         )

@@ -10,39 +10,36 @@ from statistics import quantiles
 from typing import Any
 
 from tests.benchmarks import web
+from tests.benchmarks.report import Report
 from tests.benchmarks.served import serving
 from tests.benchmarks.service import UNMOVED, Service, running, until
-from tests.benchmarks.table import show
 from tests.web_storm import Storm
 
-SECONDS = 10.0
-ROUNDS = 7
 APPLICATIONS = ("bare", "counted")
-REQUESTS = 100_000
-WEBSOCKETS = 1_000
 CONFIG = f'[idle]\nquiet_for = "1s"\nsettle_for = "100ms"\n{UNMOVED}'
 Fate = Callable[[Service], Coroutine[Any, Any, None]]
 
 
-async def fates() -> None:
+async def fates(report: Report) -> None:
     """Latencies at a fixed rate, beside a daemon of each fate: with the middleware and without it, in turn."""
+    rounds, seconds = report.pick((4, 6.0), (1, 4.0))
     latencies: dict[tuple[str, str], list[float]] = {
         (fate, app): [] for fate in FATES for app in APPLICATIONS
     }
     with running(CONFIG) as service, ExitStack() as stack:
         servers = {app: stack.enter_context(serving(app, service.activity)) for app in APPLICATIONS}
         turns = list(latencies)
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for fate, app in turns:
                 async with meanwhile(FATES[fate], service):
                     latencies[fate, app] += [
-                        1000 * one for one in await web.load(servers[app].port, SECONDS, 7)
+                        1000 * one for one in await web.load(servers[app].port, seconds, 7)
                     ]
                 until(service.answers, "the daemon's return")
             turns.reverse()
     rows = []
     for fate in FATES:
-        cuts = {app: quantiles(latencies[fate, app], n=100) for app in APPLICATIONS}
+        cuts = {app: quantiles(latencies[fate, app], n=100, method="inclusive") for app in APPLICATIONS}
         bare, counted = cuts["bare"], cuts["counted"]
         figures = (
             bare[49],
@@ -52,31 +49,35 @@ async def fates() -> None:
             counted[98],
             counted[98] / bare[98],
         )
+        report.goal(
+            f"p99 while the daemon {fate}, times without", cuts["counted"][98] / cuts["bare"][98], 1.05
+        )
         rows.append([fate, *(f"{one:.2f}" for one in figures), f"{len(latencies[fate, 'counted']):,}"])
-    show(
-        f"latencies in milliseconds at {web.RATE:.0f} requests a second, {ROUNDS} rounds of {SECONDS:.0f} s",
+    report.show(
+        f"latencies in milliseconds at {web.RATE:.0f} requests a second, {rounds} rounds of {seconds:.0f} s",
         ["the daemon", "p50 without", "with", "ratio", "p99 without", "with", "ratio", "answered"],
         rows,
         "goal: 1.05 times p99 at most",
     )
 
 
-async def storm() -> None:
+async def storm(report: Report) -> None:
     """Whether any request fails, and whether the counts are exact in the end."""
+    requests, websockets = report.pick((100_000, 1_000), (10_000, 100))
     with running(CONFIG) as service, serving("counted", service.activity) as server:
         visitors = Storm(server.port)
         async with meanwhile(stopped, service), meanwhile(killed, service):
-            await asyncio.gather(visitors.requests(REQUESTS), visitors.websockets(WEBSOCKETS))
+            await asyncio.gather(visitors.requests(requests), visitors.websockets(websockets))
         until(service.answers, "the daemon's return")
-        total = 1 + REQUESTS + WEBSOCKETS  # the first found out whether the server was there
+        total = 1 + requests + websockets  # the first found out whether the server was there
         until(lambda: _told(service) == [(0, 0, total)], f"exact counts, not {_told(service)}")
         log = (service.folder / "log").read_text()
-    show(
+    report.show(
         "the daemon stopped, killed and restarted all the time",
         ["", "asked", "answered"],
         [
-            ["requests", f"{REQUESTS:,}", f"{visitors.answered:,}"],
-            ["websockets, opened and dropped", f"{WEBSOCKETS:,}", f"{visitors.upgraded:,}"],
+            ["requests", f"{requests:,}", f"{visitors.answered:,}"],
+            ["websockets, opened and dropped", f"{websockets:,}", f"{visitors.upgraded:,}"],
         ],
         f"in the end the daemon knew of 0 requests, 0 websockets and {total:,} in total",
         f"connections that it refused: {log.count('closed a reporter')}",

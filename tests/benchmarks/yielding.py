@@ -12,11 +12,11 @@ from statistics import quantiles
 
 from buttermilkd.cgroups import Group
 from tests.benchmarks.jobs import TREE, Frozen, States, end_trees, members, start_trees
+from tests.benchmarks.report import Report
 from tests.benchmarks.service import UNMOVED, Reporter, delegated_group, running, until
-from tests.benchmarks.table import say, show
+from tests.benchmarks.table import say
 
 JOBS = 20
-ROUNDS = 100
 QUIET = 1.2
 LOOK_EVERY = 0.0002
 """Seconds between two looks, so that who looks does not take the CPU that others need."""
@@ -56,11 +56,11 @@ class Times:
     resumed: list[float] = field(default_factory=list)
 
 
-def measure(reporter: Reporter, jobs: States | Frozen, *, quiet: float) -> Times:
+def measure(reporter: Reporter, jobs: States | Frozen, *, rounds: int, quiet: float) -> Times:
     """Say that a request begins and ends, again and again, and look until everything stands still and goes on."""
     times = Times()
     clock = time.perf_counter
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         began = clock()
         reporter.say(requests=1)
         while not jobs.all_stopped():
@@ -75,7 +75,7 @@ def measure(reporter: Reporter, jobs: States | Frozen, *, quiet: float) -> Times
     return times
 
 
-def ours(group: Group | None) -> Times:
+def ours(group: Group | None, rounds: int) -> Times:
     with running(CONFIG, group=group) as service:
         service.client.create("burn", records=[str(n) for n in range(JOBS)])
         until(lambda: len(service.client.status()["running"]) == JOBS, "the start of all jobs")
@@ -89,7 +89,7 @@ def ours(group: Group | None) -> Times:
         reporter = Reporter(service.activity)
         reporter.say(idle_ms=3_600_000)
         try:
-            return measure(reporter, jobs, quiet=QUIET)
+            return measure(reporter, jobs, rounds=rounds, quiet=QUIET)
         finally:
             reporter.close()
             jobs.close()
@@ -110,7 +110,7 @@ def bare_stopper(path: Path, groups: list[int]) -> Iterator[None]:
             process.kill()
 
 
-def bare() -> Times:
+def bare(rounds: int) -> Times:
     trees = start_trees(JOBS)
     try:
         pids = [tree.pid for tree in trees]
@@ -120,7 +120,7 @@ def bare() -> Times:
             reporter = Reporter(Path(folder) / "s")
             time.sleep(0.1)  # the introduction is no report
             try:
-                return measure(reporter, jobs, quiet=0.0)
+                return measure(reporter, jobs, rounds=rounds, quiet=0.0)
             finally:
                 reporter.close()
                 jobs.close()
@@ -128,31 +128,47 @@ def bare() -> Times:
         end_trees(trees)
 
 
-def main() -> None:
+BARE_NAME = "a bare kill -STOP over the same socket"
+SIGNALS = "buttermilkd, by signals"
+FREEZER = "buttermilkd, by the freezer"
+
+
+def main(report: Report) -> None:
     """Print how long stopping and going on take."""
-    say(f"# {JOBS} jobs, each a tree of three processes of which one burns a CPU, {ROUNDS} rounds")
-    rows = [
-        _row("a bare kill -STOP over the same socket", bare()),
-        _row("buttermilkd, by signals", ours(None)),
-    ]
-    with delegated_group() as group:
-        if group is None:
-            say("not measured: the freezer, since no control group can be made here")
-        else:
-            rows.append(_row("buttermilkd, by the freezer", ours(group)))
-    show(
+    turns, rounds = report.pick(3, 1), report.pick(30, 12, 3)
+    say(
+        f"# {JOBS} jobs, each a tree of three processes of which one burns a CPU, {turns} times {rounds} rounds"
+    )
+    times: dict[str, Times] = {}
+    for _ in range(turns):
+        _add(times, BARE_NAME, bare(rounds))
+        _add(times, SIGNALS, ours(None, rounds))
+        with delegated_group() as group:
+            if group is None:
+                report.lacks(FREEZER, "no control group can be made here")
+            else:
+                _add(times, FREEZER, ours(group, rounds))
+    report.show(
         "yield, in milliseconds",
         ["", "stopped p50", "p99", "most", "going on p50", "p99", "most"],
-        rows,
+        [[name, *_figures(one.stopped), *_figures(one.resumed)] for name, one in times.items()],
         "stopped: from the line that tells of a request to the last of all jobs that stands still; goals: p50 5, p99 50",
         "going on: from the end of quiet_for to the last job that goes on; goal: 1,000",
     )
+    for name, one in times.items():
+        report.samples[name] = {"stopped": one.stopped, "resumed": one.resumed}
+        if name != BARE_NAME:
+            cuts = quantiles(one.stopped, n=100, method="inclusive")
+            report.goal(f"{name.partition(', ')[2]}: stopped, p50", 1000 * cuts[49], 5, unit="ms")
+            report.goal(f"{name.partition(', ')[2]}: stopped, p99", 1000 * cuts[98], 50, unit="ms")
 
 
-def _row(name: str, times: Times) -> list[str]:
-    return [name, *_figures(times.stopped), *_figures(times.resumed)]
+def _add(times: dict[str, Times], name: str, found: Times) -> None:
+    kept = times.setdefault(name, Times())
+    kept.stopped += found.stopped
+    kept.resumed += found.resumed
 
 
 def _figures(values: list[float]) -> list[str]:
-    cuts = quantiles(values, n=100)
+    cuts = quantiles(values, n=100, method="inclusive")
     return [f"{1000 * value:.1f}" for value in (cuts[49], cuts[98], max(values))]

@@ -123,14 +123,14 @@ def test_what_is_the_daemons_own_is_not_inherited() -> None:
     assert inherited(daemon) == {"PATH": "/bin"}
 
 
-def test_slow_calls_are_never_queued_and_fast_ones_up_to_64() -> None:
+def test_slow_calls_are_never_queued_and_fast_ones_up_to_256() -> None:
     pace = Pace()
     assert pace.depth == 0
     pace.took(1.0)
     assert pace.depth == 0
     for _ in range(200):
         pace.took(0.00001)
-    assert pace.depth == 63
+    assert pace.depth == 255
 
 
 async def test_timers_fire_in_order_and_cancelled_ones_do_not() -> None:

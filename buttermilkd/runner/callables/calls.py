@@ -10,7 +10,8 @@ from buttermilkd.runner.timers import Timer, Timers
 
 _QUEUED_SECONDS = 0.005
 """How much predicted work may be queued in a worker, so that it never waits for the daemon."""
-_QUEUED_MOST = 64
+_QUEUED_MOST = 256
+"""Each lot costs a commit to take it and one to record its ends, and many wake-ups, however many jobs it has."""
 _WEIGHT_OF_NEWEST = 0.2
 
 
