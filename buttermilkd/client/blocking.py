@@ -10,8 +10,7 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 from buttermilkd.client.creation import Created, create_body
-from buttermilkd.client.http1 import Body
-from buttermilkd.client.transport import NoAnswerError, Transport, chunks, document, lines
+from buttermilkd.client.transport import Body, NoAnswerError, Transport, chunks, document, lines
 from buttermilkd.config.locate import control_socket
 from buttermilkd.errors import InvalidRequestError, NotRunningError
 from buttermilkd.messages import (

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice
 from typing import Any, Self
 
-from buttermilkd.client.http1 import Body
+from buttermilkd.client.transport import Body
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.messages import NDJSON, CreateBatch
 

@@ -1,16 +1,16 @@
 """HTTP over the control socket: one connection for each request, and errors as those of ``buttermilkd.errors``."""
 
+import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from buttermilkd.client.http1 import BadAnswerError, Body, Response, send
 from buttermilkd.errors import (
     BY_KIND,
     ButtermilkError,
@@ -22,11 +22,30 @@ from buttermilkd.errors import (
     UnavailableError,
 )
 
+Body = bytes | Iterable[bytes]
+
 _CHUNK = 64 * 1024
 
 
 class NoAnswerError(UnavailableError):
     """The connection broke before an answer came: the request was carried out, or it was not."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("buttermilkd", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(str(self._path))
+        except OSError:
+            self.close()
+            raise
 
 
 class Transport:
@@ -47,7 +66,7 @@ class Transport:
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None,
-    ) -> Iterator[Response]:
+    ) -> Iterator[http.client.HTTPResponse]:
         """Send one request and give its answer, which is not an error; the connection ends with the block.
 
         ``timeout`` is in seconds of silence: None waits for as long as it takes.
@@ -58,20 +77,30 @@ class Transport:
             TimedOutError: no answer within ``timeout``.
             ButtermilkError: what the daemon answered, as the class of its ``kind``.
         """
-        sock = self._connect(timeout)
+        connection = _Connection(self.path, timeout)
+        self._connect(connection)
+        sock = connection.sock
         self._open.add(sock)
         try:
             if self._closed:
                 raise NoAnswerError("cannot call buttermilkd: this client is closed")
             with _broken_connections(timeout):
-                target = f"{path}{_encoded(query)}"
-                send(sock, method, target, {"Accept": "application/json", **(headers or {})}, body)
-                with Response(sock) as response:
+                # A daemon may refuse before it has read the whole body: then its answer is there to be read.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request(
+                        method,
+                        f"{path}{_encoded(query)}",
+                        body=body,
+                        headers={"Accept": "application/json", **(headers or {})},
+                        encode_chunked=body is not None and not isinstance(body, bytes),
+                    )
+                with connection.getresponse() as response:
                     if response.status >= HTTPStatus.BAD_REQUEST:
                         raise _problem(response.status, response.read())
                     yield response
         finally:
             self._open.discard(sock)
+            connection.close()
             sock.close()
 
     def close(self) -> None:
@@ -81,33 +110,24 @@ class Transport:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _connect(self, timeout: float | None) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def _connect(self, connection: _Connection) -> None:
         try:
-            sock.settimeout(timeout)
-            sock.connect(str(self.path))
-        except BaseException as error:
-            sock.close()
-            if not isinstance(error, OSError):
-                raise
-            raise self._unreachable(error) from error
-        return sock
-
-    def _unreachable(self, error: OSError) -> NotPermittedError | NotRunningError:
-        if isinstance(error, PermissionError):
-            return NotPermittedError(
+            connection.connect()
+        except PermissionError as error:
+            raise NotPermittedError(
                 f"cannot reach buttermilkd: this user may not connect to {self.path}",
                 hint=_how_to_be_allowed(self.path),
-            )
-        why = {
-            FileNotFoundError: "there is no such socket",
-            ConnectionRefusedError: "nobody listens on it any more",
-        }.get(type(error), str(error))
-        return NotRunningError(
-            f"cannot reach buttermilkd: {self.path}: {why}",
-            hint="systemctl start buttermilkd · journalctl -u buttermilkd -e"
-            " (or run buttermilkd in another terminal; --socket names another socket)",
-        )
+            ) from error
+        except OSError as error:
+            why = {
+                FileNotFoundError: "there is no such socket",
+                ConnectionRefusedError: "nobody listens on it any more",
+            }.get(type(error), str(error))
+            raise NotRunningError(
+                f"cannot reach buttermilkd: {self.path}: {why}",
+                hint="systemctl start buttermilkd · journalctl -u buttermilkd -e"
+                " (or run buttermilkd in another terminal; --socket names another socket)",
+            ) from error
 
 
 def _how_to_be_allowed(path: Path) -> str:
@@ -124,13 +144,13 @@ def _how_to_be_allowed(path: Path) -> str:
     return f"sudo usermod -aG {group.gr_name} {user}, then log in again"
 
 
-def chunks(response: Response) -> Iterator[bytes]:
+def chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """The body as it arrives."""
     while chunk := response.read1(_CHUNK):
         yield chunk
 
 
-def lines(response: Response) -> Iterator[bytes]:
+def lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """The lines of the body as they arrive, without blank ones, which only keep the connection alive."""
     rest = b""
     for chunk in chunks(response):
@@ -171,7 +191,7 @@ def _broken_connections(timeout: float | None) -> Iterator[None]:
             f"cannot get an answer from buttermilkd: it said nothing for {timeout:g} s",
             hint="look at its log: journalctl -u buttermilkd -e",
         ) from error
-    except (BadAnswerError, ConnectionError) as error:
+    except (http.client.HTTPException, ConnectionError) as error:
         raise NoAnswerError(
             "cannot get an answer from buttermilkd: the connection broke"
             + (f" ({error})" if str(error) else ""),

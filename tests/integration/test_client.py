@@ -4,7 +4,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +56,6 @@ def no_root() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    for module in ("grp", "pwd"):  # an interpreter in root's folder cannot be read any more
-        import_module(module)
     os.seteuid(65534)
     yield
     os.seteuid(0)
