@@ -1,0 +1,237 @@
+"""A daemon that is ill-treated, the file in which its jobs write down what they do, and the queue that it hangs on."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from buttermilkd.errors import ButtermilkError
+from tests.acceptance.program import IDLE_AT_ONCE, PATIENCE, Daemon, until
+from tests.chaos.checker import Evidence, Finding, check, repeats
+from tests.chaos.sources import (
+    Watch,
+    Work,
+    api_counters,
+    api_jobs,
+    counters_of,
+    in_flight,
+    jobs_of,
+    survivors,
+)
+from tests.chaos.topic import Topic
+from tests.emulator import Emulator
+from tests.wire import Wire
+
+ROOT = Path(__file__).parents[2]
+JOB = """
+echo "begun $BUTTERMILK_JOB_ID $BUTTERMILK_ATTEMPT $$" >> "$CHAOS_WORK"
+case "$0" in fork*) setsid sleep 4321 & (sleep 4321 &) & ;; esac
+sleep "$CHAOS_NAP"; status=0
+case "$0" in flaky*) [ "$BUTTERMILK_ATTEMPT" -gt 1 ] || status=1 ;; bad*) status=65 ;; esac
+echo "ended $BUTTERMILK_JOB_ID $BUTTERMILK_ATTEMPT $$ $status" >> "$CHAOS_WORK"
+exit $status
+"""
+"""What a record is called says what becomes of its job: ``flaky…`` fails once, ``bad…`` for good, ``fork…`` leaves processes."""
+FLOW = """
+[flows.work]
+command = ["sh", "-c", '''%s''', "{record_id}"]
+backoff = "200ms"
+timeout = "%s"
+[flows.work.env]
+CHAOS_WORK = "%s"
+CHAOS_NAP = "%s"
+"""
+
+
+class Victim(Daemon):
+    """A daemon in a folder of its own that can be started with more in its environment."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._environment = dict(environment)
+        super().__init__(folder)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | self._environment | {"PYTHONPATH": str(ROOT)}
+
+    def begin(self, die_at: str | None = None) -> subprocess.Popen[bytes]:
+        """Start it and do not wait; ``die_at``: a step of ``stepped`` and how often it may be reached."""
+        module, more = "buttermilkd", {}
+        if die_at is not None:
+            module, more = "tests.chaos.stepped", {"CHAOS_DIE_AT": die_at}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self.environment | more,
+            )
+        return self.process
+
+
+class World:
+    """One daemon, one queue, one file of evidence."""
+
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        *,
+        cloud: Emulator | None = None,
+        environment: Mapping[str, str] | None = None,
+        nap: str = "0.05",
+        concurrency: int = 4,
+    ) -> None:
+        """``cloud``: the queue is there, and else local. ``nap``: seconds that a job takes, as ``sleep`` reads them."""
+        self.folder = folder
+        self.cloud = cloud
+        self.nap, self.concurrency = nap, concurrency
+        self.project = f"chaos-{uuid4().hex[:12]}"
+        self.work = Work(folder / "work")
+        self.expected: dict[str, int] = {}
+        """How many jobs each batch has that was asked for."""
+        self.created: set[str] = set()
+        """Batches that were answered."""
+        self.topic: Topic | None = None
+        more = dict(environment or {})
+        if cloud is not None:
+            self.wire = Wire(cloud.host)
+            stack.callback(self.wire.close)
+            more["PUBSUB_EMULATOR_HOST"] = self.wire.host
+            self.topic = Topic(cloud.host, self.project)
+            stack.callback(self.topic.close)
+        self.daemon = Victim(folder, more)
+        stack.callback(self._end)
+        self.ledger = folder / "state" / "ledger.sqlite3"
+        self.watch = stack.enter_context(Watch(self.ledger, self.work))
+        self.configure()
+
+    def configure(self, *, timeout: str = "1m", spoilt: bool = False) -> None:
+        """Write the configuration; ``spoilt``: one that is wrong."""
+        flow = FLOW % (JOB, timeout, self.work.path, self.nap)
+        idle = IDLE_AT_ONCE.replace("[idle]", '[idle]\nstart_after = "1s"')
+        if self.cloud is not None:
+            idle += f'\n[pubsub]\nproject = "{self.project}"\ncreate = true\nstatus_topic = "status"\nlease = "20s"\n'
+        text = "max_interruptions = 1000" + ('\nhost = "here"' if self.cloud is not None else "")
+        self.daemon.write(
+            flow + ("\n[flows.work" if spoilt else ""),
+            concurrency=self.concurrency,
+            daemon=text,
+            idle=idle,
+        )
+        if self.cloud is not None:
+            self.daemon.config.write_text('queue = "pubsub"\n' + self.daemon.config.read_text())
+
+    # The daemon's life
+
+    def start(self, die_at: str | None = None) -> None:
+        """Start the daemon, and return once it answers or has died."""
+        process = self.daemon.begin(die_at)
+        until(lambda: process.poll() is not None or self.daemon._answers(), "an answer of the daemon")
+
+    @property
+    def lives(self) -> bool:
+        return self.daemon.process is not None and self.daemon.process.poll() is None
+
+    def kill(self) -> int:
+        """End the daemon as a crash would; how many jobs were in flight."""
+        if self.daemon.process is not None:
+            self.daemon.process.kill()
+        return self.dead()
+
+    def dead(self) -> int:
+        """The daemon has died, or dies now: note what was in flight, once its last job is gone; how many that were."""
+        assert self.daemon.process is not None
+        self.daemon.process.wait(PATIENCE)
+        until(lambda: not survivors(str(self.folder)), "the end of every process of the daemon")
+        jobs = in_flight(self.ledger)
+        self.work.note("inflight", *jobs)
+        return len(jobs)
+
+    def stop(self) -> int:
+        """End the daemon in order; its exit status."""
+        status = self.daemon.stop()
+        self.dead()
+        return status
+
+    def _end(self) -> None:
+        if self.lives:
+            self.daemon.kill()
+        until(lambda: not survivors(str(self.folder)), "the end of every process of the daemon")
+
+    # Batches
+
+    def create(self, batch: str, records: list[str]) -> bool:
+        """Create a batch; whether it is known that it was. Asking again with the same arguments is safe."""
+        self.expected[batch] = len(records)
+        try:
+            self.daemon.client.create("work", records=records, batch_id=batch, idempotency_key=batch)
+        except ButtermilkError as error:
+            if error.kind == "conflict":
+                raise  # the key has been forgotten
+            return False
+        self.created.add(batch)
+        return True
+
+    def unfinished(self) -> int:
+        """Jobs that have not ended, by the ledger."""
+        known = jobs_of(self.ledger)
+        ended = sum(1 for row in known.values() if row.ended_at is not None and row.status != "pending")
+        return sum(self.expected.values()) - ended
+
+    def drained(self, patience: float) -> bool:
+        """Wait until everything has ended; whether it has."""
+        deadline = time.monotonic() + patience  # noqa: TID251 - the harness's own patience
+        while time.monotonic() < deadline:  # noqa: TID251
+            if self.unfinished() == 0:
+                return True
+            time.sleep(0.05)
+        return False
+
+    # The end
+
+    def verdict(self) -> list[Finding]:
+        """Stop the daemon, and compare all that there is."""
+        with self.watch.lock:
+            self.watch.look()
+        api: dict[str, str] = {}
+        counters: dict[str, dict[str, int]] = {}
+        for batch in self.expected:
+            with suppress(ValueError):  # it does not know the batch: then its jobs are lost
+                api |= api_jobs(self.daemon.control, batch)
+                counters[batch] = api_counters(self.daemon.control, batch)
+        status = self.stop()
+        told = [] if self.topic is None else self.topic.messages()
+        findings = check(
+            Evidence(
+                lines=self.work.lines(),
+                expected=self.expected,
+                ledger=jobs_of(self.ledger),
+                counters=counters_of(self.ledger),
+                api=api,
+                api_counters=counters,
+                told=told,
+                told_all=self.topic is not None and not self.topic.has_lost,
+                survivors=survivors(str(self.folder)),
+            )
+        )
+        if status != 0:
+            findings.append(
+                Finding("died", "daemon", f"it ended with status {status} when it was asked to stop")
+            )
+        return findings
+
+    def figures(self) -> dict[str, int]:
+        """What the run amounted to."""
+        again, flying = repeats(self.work.lines())
+        return {
+            "jobs": sum(self.expected.values()),
+            "executions": sum(line.startswith("begun") for line in self.work.lines()),
+            "repeated": again,
+            "in flight at ends of the daemon": flying,
+        }
