@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from tests.chaos.checker import ENDED, Row
@@ -90,7 +90,7 @@ class Watch:
         self.lock = threading.Lock()
         """Held by whoever asks for an ended job's retry, so that no end is seen late."""
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,0 +1,95 @@
+"""Runs: a seeded mixture of all faults for some minutes, or many kills within one batch."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import Any
+
+from tests.acceptance.program import until
+from tests.chaos.checker import Finding
+from tests.chaos.faults import Faults
+from tests.chaos.world import World
+
+PATIENCE = 180.0
+"""Seconds in which all jobs must have ended once everything is well again."""
+MOST_WAITING = 200
+KINDS = ("plain",) * 12 + ("flaky", "bad", "fork")
+_MOST_SILENT = 60.0
+"""Seconds between two kills at the most."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run came to."""
+
+    seed: int
+    queue: str
+    faults: dict[str, int]
+    figures: dict[str, int]
+    missing: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def lost(self) -> int:
+        return sum(finding.kind == "lost" for finding in self.findings)
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self) | {"lost": self.lost}
+
+
+def mix(world: World, faults: Faults, random: Random, seconds: float) -> list[Finding]:
+    """Do harm for so many seconds, heal everything, wait for all jobs, and check."""
+    deadline = _now() + seconds
+    world.start()
+    while _now() < deadline:
+        feed(world, random)
+        faults.inject()
+        time.sleep(random.uniform(0.0, 1.0))
+    faults.heal()
+    return settled(world)
+
+
+def feed(world: World, random: Random) -> None:
+    """See to it that there is something to do; what had no answer is asked again."""
+    for batch in sorted(world.expected.keys() - world.created):
+        world.create(batch, records(batch, world.expected[batch]))
+    if not world.ledger.exists() or world.unfinished() < MOST_WAITING:
+        batch = f"b{len(world.expected)}"
+        world.create(batch, records(batch, random.randint(5, 60)))
+
+
+def records(batch: str, count: int) -> list[str]:
+    """The same ones for the same batch, whenever it is asked for."""
+    random = Random(f"{batch} {count}")
+    return [f"{random.choice(KINDS)}-{number}" for number in range(count)]
+
+
+def settled(world: World) -> list[Finding]:
+    """Wait until all has ended, and check it. What has not ended by then, the checker finds."""
+    for batch in sorted(world.expected.keys() - world.created):
+        until(lambda batch=batch: world.create(batch, records(batch, world.expected[batch])), f"batch {batch}")  # type: ignore[misc]
+    world.drained(PATIENCE)
+    return world.verdict()
+
+
+def kill_often(world: World, random: Random, kills: int, jobs: int) -> list[Finding]:
+    """Kill the daemon so often within one batch of so many jobs that do nothing but note themselves."""
+    world.start()
+    names = [f"plain-{number}" for number in range(jobs)]
+    until(lambda: world.create("batch", names), "the batch")
+    for kill in range(kills):
+        # Spread over the batch, and each at another moment of what goes on.
+        least = jobs * kill // (kills + 1)
+        deadline = _now() + _MOST_SILENT
+        while world.work.ended() < least and _now() < deadline:
+            time.sleep(0.005)
+        time.sleep(random.uniform(0.0, 0.15))
+        world.kill()
+        world.start()
+    world.drained(PATIENCE)
+    return world.verdict()
+
+
+def _now() -> float:
+    return time.monotonic()  # noqa: TID251 - the harness's own
