@@ -272,4 +272,4 @@ class GoogleCloud:
 
     async def prepare(self, _broker: Broker) -> bool:
         assert self._broker is not None
-        return self._resources.status in await ensure(self._broker, self._resources, create=True)
+        return bool(await ensure(self._broker, self._resources, create=True))

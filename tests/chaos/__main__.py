@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -28,10 +29,11 @@ def main() -> None:
         # A mount namespace of our own: the small disk is nobody else's, and is gone with us.
         command = ["unshare", "--mount", sys.executable, "-m", "tests.chaos", *sys.argv[1:]]
         os.execvpe("unshare", command, os.environ | {_INSIDE: "1", "CHAOS_SEED": str(options.seed)})
+    logging.basicConfig(level="INFO", format="%(relativeCreated)8d %(message)s")
     print(f"seed {options.seed}, queue {options.queue}", flush=True)
     with tempfile.TemporaryDirectory(prefix="buttermilkd-chaos-") as name, ExitStack() as stack:
         report = run(options, Path(name), stack)
-        if report.findings:
+        if report.findings or os.environ.get("KEEP"):
             keep(Path(name), options.output.with_suffix(""))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report.document(), indent=2) + "\n")
@@ -93,7 +95,12 @@ def keep(folder: Path, place: Path) -> None:
     """What a finding can be understood by: log, evidence, ledger."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    for path in (folder / "work", folder / "daemon.log", folder / "buttermilkd.toml", *(folder / "state").glob("ledger*")):
+    for path in (
+        folder / "work",
+        folder / "daemon.log",
+        folder / "buttermilkd.toml",
+        *(folder / "state").glob("ledger*"),
+    ):
         shutil.copy(path, place)
 
 

@@ -65,7 +65,7 @@ class Faults:
         """Do one of them; its name."""
         faults, weights = zip(*self._known, strict=True)
         fault = self._random.choices(faults, weights)[0]
-        name = fault.__name__.replace("_", " ")
+        name: str = fault.__name__.replace("_", " ")
         self.counts[name] += 1
         with suppress(ButtermilkError, OSError):  # whoever asks a daemon in trouble gets no answer
             fault()
@@ -190,7 +190,9 @@ class Faults:
             for connection in connections:
                 with suppress(OSError):
                     connection.send(
-                        self._random.choice([b"GET /v1/sta", b"\0" * 70_000, b"GET /v1/info HTTP/1.1\r\n\r\n"])
+                        self._random.choice(
+                            [b"GET /v1/sta", b"\0" * 70_000, b"GET /v1/info HTTP/1.1\r\n\r\n"]
+                        )
                     )
             self._moment(0.5)
 

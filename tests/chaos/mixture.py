@@ -1,5 +1,6 @@
 """Runs: a seeded mixture of all faults for some minutes, or many kills within one batch."""
 
+import logging
 import time
 from dataclasses import asdict, dataclass, field
 from random import Random
@@ -9,6 +10,8 @@ from tests.acceptance.program import until
 from tests.chaos.checker import Finding
 from tests.chaos.faults import Faults
 from tests.chaos.world import World
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = 180.0
 """Seconds in which all jobs must have ended once everything is well again."""
@@ -44,7 +47,9 @@ def mix(world: World, faults: Faults, random: Random, seconds: float) -> list[Fi
     world.start()
     while _now() < deadline:
         feed(world, random)
-        faults.inject()
+        began = _now()
+        name = faults.inject()
+        logger.info("%s took %.1f s; %d jobs have not ended", name, _now() - began, world.unfinished())
         time.sleep(random.uniform(0.0, 1.0))
     faults.heal()
     return settled(world)
@@ -52,11 +57,16 @@ def mix(world: World, faults: Faults, random: Random, seconds: float) -> list[Fi
 
 def feed(world: World, random: Random) -> None:
     """See to it that there is something to do; what had no answer is asked again."""
-    for batch in sorted(world.expected.keys() - world.created):
-        world.create(batch, records(batch, world.expected[batch]))
+    ask_again(world)
     if not world.ledger.exists() or world.unfinished() < MOST_WAITING:
         batch = f"b{len(world.expected)}"
         world.create(batch, records(batch, random.randint(5, 60)))
+
+
+def ask_again(world: World) -> bool:
+    """Create what had no answer, by the same keys; whether all are there now."""
+    missing = sorted(world.expected.keys() - world.created)
+    return all([world.create(batch, records(batch, world.expected[batch])) for batch in missing])
 
 
 def records(batch: str, count: int) -> list[str]:
@@ -67,9 +77,10 @@ def records(batch: str, count: int) -> list[str]:
 
 def settled(world: World) -> list[Finding]:
     """Wait until all has ended, and check it. What has not ended by then, the checker finds."""
-    for batch in sorted(world.expected.keys() - world.created):
-        until(lambda batch=batch: world.create(batch, records(batch, world.expected[batch])), f"batch {batch}")  # type: ignore[misc]
+    until(lambda: ask_again(world), "all batches")
+    logger.info("everything is well again; %d jobs have not ended", world.unfinished())
     world.drained(PATIENCE)
+    logger.info("at rest")
     return world.verdict()
 
 

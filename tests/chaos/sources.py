@@ -73,6 +73,10 @@ class Work:
     def lines(self) -> list[str]:
         return self.path.read_text().splitlines() if self.path.exists() else []
 
+    def begun(self) -> int:
+        """How many executions have begun."""
+        return sum(line.startswith("begun") for line in self.lines())
+
     def ended(self) -> int:
         """How many executions have come to their ends."""
         return sum(line.startswith("ended") for line in self.lines())

@@ -114,7 +114,7 @@ class World:
     def configure(self, *, timeout: str = "1m", spoilt: bool = False) -> None:
         """Write the configuration; ``spoilt``: one that is wrong."""
         flow = FLOW % (JOB, timeout, self.work.path, self.nap)
-        idle = IDLE_AT_ONCE.replace("[idle]", '[idle]\nstart_after = "1s"')
+        idle = IDLE_AT_ONCE + 'start_after = "1s"\nsuspend_min = "500ms"\nsuspensions_per_hour = 1000'
         if self.cloud is not None:
             idle += f'\n[pubsub]\nproject = "{self.project}"\ncreate = true\nstatus_topic = "status"\nlease = "20s"\n'
         text = "max_interruptions = 1000" + ('\nhost = "here"' if self.cloud is not None else "")
