@@ -66,7 +66,8 @@ def feed(world: World, random: Random) -> None:
 def ask_again(world: World) -> bool:
     """Create what had no answer, by the same keys; whether all are there now."""
     missing = sorted(world.expected.keys() - world.created)
-    return all([world.create(batch, records(batch, world.expected[batch])) for batch in missing])
+    answered = [world.create(batch, records(batch, world.expected[batch])) for batch in missing]
+    return all(answered)
 
 
 def records(batch: str, count: int) -> list[str]:
