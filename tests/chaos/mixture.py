@@ -13,9 +13,9 @@ from tests.chaos.world import World
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 180.0
-"""Seconds in which all jobs must have ended once everything is well again."""
-MOST_WAITING = 200
+PATIENCE = 90.0
+"""Seconds in which something must happen while there are jobs, once everything is well again."""
+MOST_WAITING = 60
 KINDS = ("plain",) * 12 + ("flaky", "bad", "fork")
 _MOST_SILENT = 60.0
 """Seconds between two kills at the most."""
@@ -50,7 +50,7 @@ def mix(world: World, faults: Faults, random: Random, seconds: float) -> list[Fi
         began = _now()
         name = faults.inject()
         logger.info("%s took %.1f s; %d jobs have not ended", name, _now() - began, world.unfinished())
-        time.sleep(random.uniform(0.0, 1.0))
+        world.get_on(random.randint(0, 6), longest=3.0)
     faults.heal()
     return settled(world)
 
@@ -60,7 +60,7 @@ def feed(world: World, random: Random) -> None:
     ask_again(world)
     if not world.ledger.exists() or world.unfinished() < MOST_WAITING:
         batch = f"b{len(world.expected)}"
-        world.create(batch, records(batch, random.randint(5, 60)))
+        world.create(batch, records(batch, random.randint(5, 40)))
 
 
 def ask_again(world: World) -> bool:
@@ -93,9 +93,7 @@ def kill_often(world: World, random: Random, kills: int, jobs: int) -> list[Find
     for kill in range(kills):
         # Spread over the batch, and each at another moment of what goes on.
         least = jobs * kill // (kills + 1)
-        deadline = _now() + _MOST_SILENT
-        while world.work.ended() < least and _now() < deadline:
-            time.sleep(0.005)
+        world.get_on(least - world.work.ended(), longest=_MOST_SILENT)
         time.sleep(random.uniform(0.0, 0.15))
         world.kill()
         world.start()

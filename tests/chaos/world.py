@@ -1,5 +1,6 @@
 """A daemon that is ill-treated, the file in which its jobs write down what they do, and the queue that it hangs on."""
 
+import logging
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from tests.chaos.sources import (
 from tests.chaos.topic import Topic
 from tests.emulator import Emulator
 from tests.wire import Wire
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
 JOB = """
@@ -185,13 +188,23 @@ class World:
         return sum(self.expected.values()) - ended
 
     def drained(self, patience: float) -> bool:
-        """Wait until everything has ended; whether it has."""
-        deadline = time.monotonic() + patience  # noqa: TID251 - the harness's own patience
-        while time.monotonic() < deadline:  # noqa: TID251
-            if self.unfinished() == 0:
-                return True
+        """Wait until everything has ended, for as long as something happens every ``patience`` seconds; whether it has."""
+        seen, deadline = -1, 0.0
+        while left := self.unfinished():
+            now = time.monotonic()  # noqa: TID251 - the harness's own patience
+            if (happened := len(self.work.lines())) != seen:
+                seen, deadline = happened, now + patience
+            if now > deadline:
+                logger.error("%d jobs do not end", left)
+                return False
             time.sleep(0.05)
-        return False
+        return True
+
+    def get_on(self, jobs: int, longest: float) -> None:
+        """Let so many executions end, where that takes no longer than ``longest`` seconds."""
+        before, deadline = self.work.ended(), time.monotonic() + longest  # noqa: TID251
+        while self.work.ended() < before + jobs and time.monotonic() < deadline:  # noqa: TID251
+            time.sleep(0.005)
 
     # The end
 
