@@ -163,6 +163,9 @@ class Patient:
     def recall(self) -> None:
         self._queue.recall()
 
+    def reconfigure(self) -> None:
+        self._queue.reconfigure()
+
     async def arrival(self) -> None:
         await self._queue.arrival()
 

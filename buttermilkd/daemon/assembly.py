@@ -117,7 +117,7 @@ def _assembled(
     reloading = Reloading(
         read=given.read,
         in_force=in_force,
-        rooms=_rooms(given, on, runner, suspension, gate),
+        rooms=_rooms(given, on, runner, queue, suspension, gate),
         notifier=given.notifier,
         sentence=lambda: gate.verdict.sentence,
         stopping=lambda: dispatcher.draining,
@@ -155,7 +155,7 @@ def _assembled(
 
 
 def _rooms(
-    given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate
+    given: Given, on: Foundations, runner: Runner, queue: Queue, suspension: Suspension, gate: Gate
 ) -> Callable[[Settings], None]:
     """What has every room work by other settings, the gate last: it acts on what it decides at once."""
 
@@ -164,6 +164,7 @@ def _rooms(
             with suppress(OSError):  # somebody has removed it
                 give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, settings.control.admin_groups)
         runner.reconfigure(settings.daemon.concurrency)
+        queue.reconfigure()
         suspension.reconfigure(settings.idle.suspend_max)
         on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
         if on.recorder is not None:

@@ -41,6 +41,22 @@ async def test_a_batch_is_published_whole_where_pubsub_is_lost_in_the_midst_of_i
     await until(lambda: len({job["job_id"] for job in fleet.waiting}) == 2500, fleet.clock)
 
 
+async def test_messages_of_a_flow_that_was_removed_go_back(fleet: Fleet, tmp_path: Path) -> None:
+    flows = {"f", "g"}
+    async with host_in_memory(tmp_path / "one", fleet.clock, fleet.cloud, "one", flows) as one:
+        await settle_loop()
+        await one.add("b", "g", ["x"])
+        await one.queue.take({"f": 1, "g": 1}, 2)
+        await until(lambda: one.queue.held == 1)
+        flows.remove("g")
+        one.queue.reconfigure()
+        assert one.queue.held == 0
+        one.queue.recall()
+        two = await fleet.join("two", "g")
+        await fleet.clock.advance(5)  # it may have come to the first one again before
+        assert [taken.job.job_id for taken in await take(two, flow="g")] == ["b.1"]
+
+
 async def test_jobs_are_published_anew_that_were_on_their_way_while_pubsub_lost_everything(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
