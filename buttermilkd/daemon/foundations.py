@@ -11,7 +11,7 @@ from pathlib import Path
 
 from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock
-from buttermilkd.config.settings import Settings
+from buttermilkd.config.settings import DaemonSettings, Settings
 from buttermilkd.daemon.reload import Read
 from buttermilkd.daemon.telling import Progress, extended
 from buttermilkd.host.delegation import delegated
@@ -24,6 +24,7 @@ from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.recovery import Recovered
 from buttermilkd.places import JOBS_SOCKET
 from buttermilkd.plurals import count
+from buttermilkd.runner.launcher import leftovers
 from buttermilkd.runner.launcher.child import ChildLauncher
 from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.launcher.unit import LauncherUnit
@@ -64,18 +65,22 @@ class Foundations:
 
 
 def chosen_launcher(
-    runtime_dir: Path, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
+    daemon: DaemonSettings, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
 ) -> Launcher:
     """The service that listens for it, where there is one; else a child. ``lock`` is the state directory's.
+
+    What a child has left that died together with its daemon is ended first.
 
     A service that does not answer is waited for, since jobs may have rights there that they lack here, and lack there
     what the daemon has.
     """
-    path = runtime_dir / JOBS_SOCKET
+    left = daemon.state_dir / leftovers.FILE
+    leftovers.end_leftovers(left)
+    path = daemon.runtime_dir / JOBS_SOCKET
     if _is_our_socket(path):
         return LauncherUnit(path, clock, [lock], hierarchy)
     delegation = stack.enter_context(delegated(hierarchy))
-    return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem)
+    return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem, left)
 
 
 def _is_our_socket(path: Path) -> bool:
