@@ -41,6 +41,7 @@ class Faults:
         self._known: list[tuple[Callable[[], None], int]] = [
             (self.kill, 8),
             (self.kill_while_it_starts, 3),
+            (self.kill_with_its_launcher, 2),
             (self.stop, 2),
             (self.flood_control, 2),
             (self.flood_activity, 2),
@@ -88,6 +89,9 @@ class Faults:
             self._moment(0.6)
             self._world.kill()
         self._world.start()
+
+    def kill_with_its_launcher(self) -> None:
+        self._world.kill_with_its_launcher()
 
     def stop(self) -> None:
         self._world.daemon.stop()

@@ -1,6 +1,7 @@
 """A daemon that is ill-treated, the file in which its jobs write down what they do, and the queue that it hangs on."""
 
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
+
+import psutil
 
 from buttermilkd.errors import ButtermilkError
 from tests.acceptance.program import IDLE_AT_ONCE, PATIENCE, Daemon, until
@@ -155,6 +158,21 @@ class World:
         jobs = in_flight(self.ledger)
         self.work.note("inflight", *jobs)
         return len(jobs)
+
+    def kill_with_its_launcher(self) -> None:
+        """Nobody is left then who could end jobs: the next daemon has to, before it begins any."""
+        process = self.daemon.process
+        if process is None or not self.lives:
+            return
+        process.send_signal(signal.SIGSTOP)  # so that it cannot see its launcher die
+        for launcher in psutil.Process(process.pid).children():
+            launcher.kill()
+        process.kill()
+        process.wait(PATIENCE)
+        jobs = in_flight(self.ledger)
+        self.start()
+        # Noted only now: those that live on may have written of their beginning in the meantime.
+        self.work.note("inflight", *jobs)
 
     def stop(self) -> int:
         """End the daemon in order; its exit status."""

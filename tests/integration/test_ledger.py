@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -334,7 +335,8 @@ async def test_old_answers_are_forgotten_once_there_are_many_later_ones(
         batches.keep_answer(db, Answer(key, 1000, "POST", 201, "{}"), clock.now())
 
     await ledger.write(lambda db: keep(db, "old"))
-    await ledger.write(lambda db: [keep(db, str(n)) for n in range(LATEST_ANSWERS)])
+    for n in range(LATEST_ANSWERS):
+        ledger.write(partial(keep, key=str(n)))
     assert await ledger.query(lambda db: queries.answer(db, "old", 1000)) is not None
     await clock.advance(86_401)
     await ledger.write(lambda db: keep(db, "new"))
