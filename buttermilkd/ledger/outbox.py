@@ -199,8 +199,9 @@ def begin_again(connection: sqlite3.Connection, now: float) -> int:
 def _ask_again(connection: sqlite3.Connection, batch: sqlite3.Row, now: float) -> None:
     """As they were asked for: whoever has heard of their ends drops these requests."""
     rows = connection.execute(
-        """SELECT * FROM jobs WHERE batch = ? AND status = 'pending' AND host IS NULL AND sequence > 0 ORDER BY id""",
-        (batch["key"],),
+        """SELECT * FROM jobs WHERE id >= ? AND id < ? AND status = 'pending' AND host IS NULL AND sequence > 0
+           ORDER BY id""",
+        (batch["first_job"], batch["first_job"] + batch["span"]),
     ).fetchall()
     variants = json.loads(batch["variants"])
     for row in rows:
