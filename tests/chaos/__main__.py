@@ -16,7 +16,8 @@ from random import Random, SystemRandom
 
 from tests.chaos.faults import SPACE, Faults
 from tests.chaos.mixture import Report, kill_often, mix
-from tests.chaos.world import ROOT, World
+from tests.chaos.victim import ROOT
+from tests.chaos.world import World
 from tests.emulator import emulator
 
 FAKETIME = (".cache/faketime/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/*/faketime/libfaketimeMT.so.1")

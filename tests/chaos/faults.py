@@ -6,20 +6,19 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.reports import Hello, Snapshot, encode
 from tests.acceptance.program import until
+from tests.chaos.harm import crowd, filled, write_whole
 from tests.chaos.world import World
 
 SPACE = 12 * 1024 * 1024
 """Bytes of the small disk on which the state lies."""
-FLOOD = 60
-"""Connections at once."""
 DAY = 86_400.0
 
 
@@ -215,39 +214,3 @@ class Faults:
         if self._world.cloud is not None:
             self._world.cloud.cont()
         self.see_to_it_that_it_lives()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Nobody ever reads half of it."""
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.rename(path)
-
-
-@contextmanager
-def filled(path: Path) -> Iterator[None]:
-    """The disk on which this file lies is full meanwhile."""
-    with suppress(OSError), path.open("wb", buffering=0) as file:
-        for size in (65_536, 512):
-            with suppress(OSError):
-                while True:
-                    file.write(b"\0" * size)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def crowd(path: Path) -> Iterator[list[socket.socket]]:
-    """Many connections at once."""
-    connections = [socket.socket(socket.AF_UNIX) for _ in range(FLOOD)]
-    try:
-        for connection in connections:
-            connection.settimeout(0.2)
-            with suppress(OSError):
-                connection.connect(str(path))
-        yield connections
-    finally:
-        for connection in connections:
-            connection.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.world import ROOT
+from tests.chaos.victim import ROOT
 from tests.emulator import emulator
 
 LONGEST = 240.0

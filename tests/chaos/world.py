@@ -2,8 +2,6 @@
 
 import logging
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -13,7 +11,7 @@ from uuid import uuid4
 import psutil
 
 from buttermilkd.errors import ButtermilkError
-from tests.acceptance.program import IDLE_AT_ONCE, PATIENCE, Daemon, until
+from tests.acceptance.program import IDLE_AT_ONCE, PATIENCE, until
 from tests.chaos.checker import Evidence, Finding, check, repeats
 from tests.chaos.sources import (
     Watch,
@@ -26,58 +24,11 @@ from tests.chaos.sources import (
     survivors,
 )
 from tests.chaos.topic import Topic
+from tests.chaos.victim import FLOW, JOB, Victim
 from tests.emulator import Emulator
 from tests.wire import Wire
 
 logger = logging.getLogger(__name__)
-
-ROOT = Path(__file__).parents[2]
-JOB = """
-echo "begun $BUTTERMILK_JOB_ID $BUTTERMILK_ATTEMPT $$" >> "$CHAOS_WORK"
-case "$0" in fork*) setsid sleep 4321 & (sleep 4321 &) & ;; esac
-sleep "$CHAOS_NAP"; status=0
-case "$0" in flaky*) [ "$BUTTERMILK_ATTEMPT" -gt 1 ] || status=1 ;; bad*) status=65 ;; esac
-echo "ended $BUTTERMILK_JOB_ID $BUTTERMILK_ATTEMPT $$ $status" >> "$CHAOS_WORK"
-exit $status
-"""
-"""What a record is called says what becomes of its job: ``flaky…`` fails once, ``bad…`` for good, ``fork…`` leaves processes."""
-FLOW = """
-[flows.work]
-command = ["sh", "-c", '''%s''', "{record_id}"]
-backoff = "200ms"
-timeout = "%s"
-[flows.work.env]
-CHAOS_WORK = "%s"
-CHAOS_NAP = "%s"
-"""
-
-
-class Victim(Daemon):
-    """A daemon in a folder of its own that can be started with more in its environment."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._environment = dict(environment)
-        super().__init__(folder)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return super().environment | self._environment | {"PYTHONPATH": str(ROOT)}
-
-    def begin(self, die_at: str | None = None) -> subprocess.Popen[bytes]:
-        """Start it and do not wait; ``die_at``: a step of ``stepped`` and how often it may be reached."""
-        module, more = "buttermilkd", {}
-        if die_at is not None:
-            module, more = "tests.chaos.stepped", {"CHAOS_DIE_AT": die_at}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "--config", str(self.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env=self.environment | more,
-            )
-        return self.process
 
 
 class World:
