@@ -44,7 +44,11 @@ class Runner(Protocol):
     """What the dispatcher needs of the runner."""
 
     on_room: Callable[[], None]
-    """Called when it can take more than before."""
+    """Called when it can take more than before, or nothing any more."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it can begin nothing at all; None: it can."""
 
     def room(self) -> int: ...
 
@@ -125,7 +129,9 @@ class Dispatcher:
 
     @property
     def _may_begin(self) -> bool:
-        return self._gate.is_open and not self.draining and self.trouble is None
+        """Else what is held for jobs that may begin soon goes back: other hosts may be able to run them."""
+        troubles = self.trouble, self._runner.trouble
+        return self._gate.is_open and not self.draining and troubles == (None, None)
 
     async def _take(self, rooms: Mapping[str, int], limit: int) -> bool:
         """Take and begin; whether it is worth to ask again at once."""

@@ -211,6 +211,9 @@ class MemoryQueue:
     def recall(self) -> None:
         """It holds nothing that it has not given out."""
 
+    def reconfigure(self) -> None:
+        """It holds nothing of any flow."""
+
     async def arrival(self) -> None:
         now = self._clock.now()
         due = min(

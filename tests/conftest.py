@@ -11,6 +11,12 @@ from tests.emulator import Emulator, emulator
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds what makes a run thorough."""
+    help_text = "have daemons die at every step that they have, not at a few of them"
+    parser.addoption("--matrix", action="store_true", help=help_text)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Shows the figures that tests have recorded, by ``record_property("figure", …)``, whether they passed or not."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]

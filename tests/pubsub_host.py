@@ -163,6 +163,9 @@ class Patient:
     def recall(self) -> None:
         self._queue.recall()
 
+    def reconfigure(self) -> None:
+        self._queue.reconfigure()
+
     async def arrival(self) -> None:
         await self._queue.arrival()
 
@@ -272,4 +275,4 @@ class GoogleCloud:
 
     async def prepare(self, _broker: Broker) -> bool:
         assert self._broker is not None
-        return self._resources.status in await ensure(self._broker, self._resources, create=True)
+        return bool(await ensure(self._broker, self._resources, create=True))

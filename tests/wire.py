@@ -43,7 +43,11 @@ class Wire:
             while True:
                 near, _ = self._listener.accept()
                 host, _, port = self._target.rpartition(":")
-                far = socket.create_connection((host, int(port)))
+                try:
+                    far = socket.create_connection((host, int(port)))
+                except OSError:  # nobody listens there for now
+                    near.close()
+                    continue
                 self._sockets += [near, far]
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()

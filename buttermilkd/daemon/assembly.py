@@ -80,7 +80,7 @@ async def opened(settings: Settings, clock: Clock, given: Given) -> AsyncIterato
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
-        launcher = chosen_launcher(paths.runtime_dir, lock, hierarchy, clock, stack)
+        launcher = chosen_launcher(paths, lock, hierarchy, clock, stack)
         recorder = None if given.record is None else Recorder(given.record, settings.idle, clock)
         ledger, recovered = await open_ledger(settings, clock, given.notifier, stack)
         reports = open_at(
@@ -130,7 +130,7 @@ def _assembled(
     reloading = Reloading(
         read=given.read,
         in_force=in_force,
-        rooms=_rooms(given, on, runner, suspension, gate),
+        rooms=_rooms(given, on, runner, queue, suspension, gate),
         notifier=given.notifier,
         sentence=lambda: gate.verdict.sentence,
         stopping=lambda: dispatcher.draining,
@@ -167,7 +167,9 @@ def _assembled(
     return Daemon(services, reloading, status_line, output, Connections(clock))
 
 
-def _rooms(given: Given, on: Foundations, runner: Runner, suspension: Suspension, gate: Gate) -> Rooms:
+def _rooms(
+    given: Given, on: Foundations, runner: Runner, queue: Queue, suspension: Suspension, gate: Gate
+) -> Rooms:
     """What has every room work by other settings, the gate last: it acts on what it decides at once."""
 
     def prepare(settings: Settings) -> Callable[[], None]:
@@ -178,6 +180,7 @@ def _rooms(given: Given, on: Foundations, runner: Runner, suspension: Suspension
                 with suppress(OSError):  # somebody has removed it
                     give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, admins)
             runner.reconfigure(settings.daemon.concurrency)
+            queue.reconfigure()
             suspension.reconfigure(settings.idle.suspend_max)
             on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
             if on.recorder is not None:

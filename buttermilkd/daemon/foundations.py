@@ -11,7 +11,7 @@ from pathlib import Path
 
 from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock
-from buttermilkd.config.settings import Settings
+from buttermilkd.config.settings import DaemonSettings, Settings
 from buttermilkd.daemon.reload import Read
 from buttermilkd.daemon.telling import Progress, extended
 from buttermilkd.host.delegation import delegated
@@ -25,6 +25,7 @@ from buttermilkd.ledger.recovery import Recovered
 from buttermilkd.peers import is_trusted
 from buttermilkd.places import ACTIVITY_SOCKET, JOBS_SOCKET
 from buttermilkd.plurals import count
+from buttermilkd.runner.launcher import leftovers
 from buttermilkd.runner.launcher.child import ChildLauncher
 from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.launcher.unit import LauncherUnit
@@ -74,14 +75,18 @@ def activity_socket(runtime_dir: Path) -> Path:
 
 
 def chosen_launcher(
-    runtime_dir: Path, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
+    daemon: DaemonSettings, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
 ) -> Launcher:
     """The service that listens for it, where there is one; else a child. ``lock`` is the state directory's.
+
+    What a child has left that died together with its daemon is ended first.
 
     A service that does not answer is waited for, since jobs may have rights there that they lack here, and lack there
     what the daemon has.
     """
-    path = runtime_dir / JOBS_SOCKET
+    left = daemon.state_dir / leftovers.FILE
+    leftovers.end_leftovers(left)
+    path = daemon.runtime_dir / JOBS_SOCKET
     if (owner := _owner_of_socket(path)) is not None:
         if is_trusted(owner):
             return LauncherUnit(path, clock, [lock], hierarchy)
@@ -91,7 +96,7 @@ def chosen_launcher(
             owner,
         )
     delegation = stack.enter_context(delegated(hierarchy))
-    return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem)
+    return ChildLauncher(os.environ, [lock], delegation.jobs, delegation.problem, left)
 
 
 def _owner_of_socket(path: Path) -> int | None:

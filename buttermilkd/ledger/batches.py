@@ -114,9 +114,19 @@ def activate(connection: sqlite3.Connection, staged: Staged, answer: Answer | No
         keep_answer(connection, answer, now)
 
 
+ANSWERS_KEPT = 86_400.0
+"""Seconds for which an answer is kept …"""
+LATEST_ANSWERS = 1_000
+"""… and so many that were given last, by their order and not by any clock."""
+
+
 def keep_answer(connection: sqlite3.Connection, answer: Answer, now: float) -> None:
-    """Keep an answer for a day."""
-    connection.execute("DELETE FROM answers WHERE at < ?", (now - 86_400,))
+    """Keep an answer for a day, and the latest ones longer: a clock that jumps by days must forget none of them."""
+    connection.execute(
+        """DELETE FROM answers WHERE at < ? AND rowid <=
+           (SELECT rowid FROM answers ORDER BY rowid DESC LIMIT 1 OFFSET ?)""",
+        (now - ANSWERS_KEPT, LATEST_ANSWERS),
+    )
     connection.execute(
         "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
         (answer.key, answer.uid, answer.request, answer.status, answer.body, now),

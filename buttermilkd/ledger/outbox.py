@@ -173,16 +173,40 @@ def announce_again(connection: sqlite3.Connection, now: float) -> None:
 
 
 def note_loss(connection: sqlite3.Connection) -> None:
-    """Pub/Sub has lost everything: all that was created here and has not ended is to be published anew, but not yet."""
+    """Pub/Sub has lost everything: what is asked for from here and has not ended is to be published anew, but not yet.
+
+    Of batches of other hosts these are jobs that began here and wait again: their messages were this host's.
+    """
     connection.execute(
         f"""UPDATE batches SET announced = -1, published = -1
             WHERE {_OURS} AND phase IN ('open', 'stopping') AND published > 0"""
     )
+    connection.execute(
+        """UPDATE batches SET published = -1
+           WHERE queue = 'pubsub' AND origin IS NOT NULL AND phase IN ('open', 'stopping')"""
+    )
 
 
-def begin_again(connection: sqlite3.Connection) -> int:
+def begin_again(connection: sqlite3.Connection, now: float) -> int:
     """Publish it now; how many batches that are. A daemon that starts does it, too."""
-    return connection.execute(f"UPDATE batches SET published = 0 WHERE {_OURS} AND published < 0").rowcount
+    for batch in connection.execute(
+        "SELECT * FROM batches WHERE queue = 'pubsub' AND origin IS NOT NULL AND published < 0"
+    ).fetchall():
+        _ask_again(connection, batch, now)
+    return connection.execute("UPDATE batches SET published = 0 WHERE published < 0").rowcount
+
+
+def _ask_again(connection: sqlite3.Connection, batch: sqlite3.Row, now: float) -> None:
+    """As they were asked for: whoever has heard of their ends drops these requests."""
+    rows = connection.execute(
+        """SELECT * FROM jobs WHERE id >= ? AND id < ? AND status = 'pending' AND host IS NULL AND sequence > 0
+           ORDER BY id""",
+        (batch["first_job"], batch["first_job"] + batch["span"]),
+    ).fetchall()
+    variants = json.loads(batch["variants"])
+    for row in rows:
+        parameters = variants[row["variant"]] if row["variant"] < len(variants) else {}
+        put(connection, Topic.JOBS, request_for(batch, row, parameters, now))
 
 
 # One job

@@ -167,7 +167,8 @@ class SharedLedger:
         await self.ledger.write(outbox.note_loss)
 
     async def begin_again(self) -> int:
-        """Publish anew what was created here and has not ended: Pub/Sub has lost it. How many batches that are."""
-        batches = await self.ledger.write(outbox.begin_again)
+        """Publish anew what was asked for here and has not ended: Pub/Sub has lost it. How many batches that are."""
+        now = self._clock.now()
+        batches = await self.ledger.write(lambda db: outbox.begin_again(db, now))
         self.posted.ring()
         return batches

@@ -66,6 +66,9 @@ class Queue(Protocol):
     def recall(self) -> None:
         """Nothing may begin for now: what is held here and was given to nobody goes back at once."""
 
+    def reconfigure(self) -> None:
+        """Flows have changed: what is held here of flows that are not there any more goes back at once."""
+
     async def arrival(self) -> None:
         """Return once there may be more to take than the last ``take`` found: new jobs, or one that fell due."""
 

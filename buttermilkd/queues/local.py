@@ -66,6 +66,9 @@ class LocalQueue:
     def recall(self) -> None:
         """It holds nothing that it has not given out."""
 
+    def reconfigure(self) -> None:
+        """It holds nothing of any flow."""
+
     async def arrival(self) -> None:
         heard = self._ledger.work.heard(self._rung)
         waits = [heard] if self._next_due is None else [heard, self._fall_due(*self._next_due)]

@@ -120,9 +120,15 @@ class Runner:
             self._room_grew()
         else:  # others may be able to run them
             self._waiting.give_back()
+            self._room_grew()
 
     async def _give_all_back(self) -> None:
         await self.stop(list(self._attempts), Ending.GIVEN_BACK)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can begin here; None: it can."""
+        return self._launcher.trouble
 
     def rooms(self) -> dict[str, int]:
         """For each flow that can take any, how many more jobs it can take now."""

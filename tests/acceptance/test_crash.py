@@ -4,6 +4,8 @@ import os
 import signal
 from collections import Counter
 
+import psutil
+
 from tests.acceptance.program import Daemon, processes_with, until
 
 NOTING = """
@@ -59,6 +61,26 @@ def test_a_daemon_started_at_once_after_a_crash_waits_until_the_old_jobs_are_gon
     daemon.start()
     assert not [pid for pid in old if os.path.exists(f"/proc/{pid}")]  # noqa: PTH110 - the name is no file of ours
     daemon.running(1)
+    assert daemon.client.job(f"{batch}.1")["interruptions"] == 1
+
+
+def test_what_a_daemon_and_its_launcher_left_that_died_together_is_ended_before_anything_runs_again(
+    daemon: Daemon,
+) -> None:
+    daemon.write(TREE)
+    daemon.start()
+    batch = daemon.client.create("tree", records=["a"]).batch_id
+    daemon.running(1)
+    old = processes_with(f"BUTTERMILK_JOB_ID={batch}.1")
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGSTOP)  # so that it cannot see its launcher die
+    (launcher,) = psutil.Process(daemon.process.pid).children()
+    launcher.kill()
+    daemon.kill()
+    assert [pid for pid in old if os.path.exists(f"/proc/{pid}")]  # noqa: PTH110 - the name is no file of ours
+    daemon.start()
+    daemon.running(1)
+    assert not set(old) & set(processes_with(f"BUTTERMILK_JOB_ID={batch}.1"))
     assert daemon.client.job(f"{batch}.1")["interruptions"] == 1
 
 

@@ -5,14 +5,15 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from buttermilkd.errors import ConflictError, NotFoundError, StorageError
 from buttermilkd.jobs import BatchSpec, Ending, Event, Outcome, Settlement, Status, Taken
-from buttermilkd.ledger import Ledger, history, queries
-from buttermilkd.ledger.batches import PORTION, Answer
+from buttermilkd.ledger import Ledger, batches, history, queries
+from buttermilkd.ledger.batches import LATEST_ANSWERS, PORTION, Answer
 from buttermilkd.ledger.ledger import FILE
 from buttermilkd.ledger.queries import BatchFilter, JobPage
 from buttermilkd.ledger.schema import MIGRATIONS
@@ -318,6 +319,29 @@ async def test_the_answer_to_a_request_is_kept_with_what_it_did(ledger: Ledger) 
         "{}",
     )
     assert await ledger.query(lambda db: queries.answer(db, "key", 0)) is None
+
+
+async def test_a_clock_that_jumps_by_days_forgets_no_answer(ledger: Ledger, clock: HandMovedClock) -> None:
+    await ledger.keep_answer(Answer("before", 1000, "POST /v1/batches abc", 201, "{}"))
+    clock.jump(3 * 86_400.0)
+    await ledger.keep_answer(Answer("after", 1000, "POST /v1/batches def", 201, "{}"))
+    assert await ledger.query(lambda db: queries.answer(db, "before", 1000)) is not None
+
+
+async def test_old_answers_are_forgotten_once_there_are_many_later_ones(
+    ledger: Ledger, clock: HandMovedClock
+) -> None:
+    def keep(db: sqlite3.Connection, key: str) -> None:
+        batches.keep_answer(db, Answer(key, 1000, "POST", 201, "{}"), clock.now())
+
+    await ledger.write(lambda db: keep(db, "old"))
+    for n in range(LATEST_ANSWERS):
+        ledger.write(partial(keep, key=str(n)))
+    assert await ledger.query(lambda db: queries.answer(db, "old", 1000)) is not None
+    await clock.advance(86_401)
+    await ledger.write(lambda db: keep(db, "new"))
+    assert await ledger.query(lambda db: queries.answer(db, "old", 1000)) is None
+    assert await ledger.query(lambda db: queries.answer(db, "1", 1000)) is not None
 
 
 async def test_lists_are_paged_without_gap_or_repetition(ledger: Ledger) -> None:

@@ -193,6 +193,8 @@ class OpenGate:
 class SlowRunner:
     """A runner whose jobs take as long to stop as the test likes, and end only so or by the test."""
 
+    trouble = None
+
     def __init__(self) -> None:
         self.on_room: Callable[[], None] = lambda: None
         self.started: list[tuple[Job, Callable[[Job, Outcome], None]]] = []

@@ -41,6 +41,64 @@ async def test_a_batch_is_published_whole_where_pubsub_is_lost_in_the_midst_of_i
     await until(lambda: len({job["job_id"] for job in fleet.waiting}) == 2500, fleet.clock)
 
 
+async def test_messages_of_a_flow_that_was_removed_go_back(fleet: Fleet, tmp_path: Path) -> None:
+    flows = {"f", "g"}
+    async with host_in_memory(tmp_path / "one", fleet.clock, fleet.cloud, "one", flows) as one:
+        await settle_loop()
+        await one.add("b", "g", ["x"])
+        await one.queue.take({"f": 1, "g": 1}, 2)
+        await until(lambda: one.queue.held == 1)
+        flows.remove("g")
+        one.queue.reconfigure()
+        assert one.queue.held == 0
+        one.queue.recall()
+        two = await fleet.join("two", "g")
+        await fleet.clock.advance(5)  # it may have come to the first one again before
+        assert [taken.job.job_id for taken in await take(two, flow="g")] == ["b.1"]
+
+
+async def test_jobs_are_published_anew_that_were_on_their_way_while_pubsub_lost_everything(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, answer = MemoryBroker.publish, asyncio.Event()
+
+    async def slow(broker: MemoryBroker, topic: str, messages: Sequence[Outgoing]) -> None:
+        await publish(broker, topic, messages)
+        if topic == "jobs":  # it has them, and nobody knows that yet
+            monkeypatch.setattr(MemoryBroker, "publish", publish)
+            await answer.wait()
+
+    monkeypatch.setattr(MemoryBroker, "publish", slow)
+    one = await fleet.join("one")
+    await one.add("b", "f", ["x"])
+    await until(lambda: len(fleet.waiting) == 1, fleet.clock)
+    fleet.cloud.lose_everything()
+    await until(lambda: one.queue._link.losses > 1, fleet.clock)
+    await fleet.clock.advance(10)
+    assert not fleet.waiting
+    answer.set()
+    await until(lambda: len(fleet.waiting) == 1, fleet.clock)
+
+
+async def test_a_job_that_was_tried_elsewhere_is_asked_for_again_by_who_has_tried_it(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    two = await fleet.join("two")
+    async with host_in_memory(tmp_path / "one", fleet.clock, fleet.cloud, "one", ("f",)) as one:
+        await settle_loop()
+        await one.add("b", "f", ["x"])
+        await one.told()
+        (taken,) = await take(two)
+        await two.queue.settle([Settlement(taken, Event.RETRY, FAULT, delay=1.0)])
+        await fleet.told()
+        two.queue.recall()
+    fleet.cloud.lose_everything()  # and the host that has created it does not come back
+    await until(lambda: len(fleet.waiting) == 1, fleet.clock)
+    assert [(job["job_id"], job["generation"]) for job in fleet.waiting] == [("b.1", 1)]
+    await fleet.clock.advance(1)
+    assert len(await take(two)) == 1
+
+
 async def test_a_batch_is_published_anew_though_the_ledger_could_not_be_used_as_pubsub_came_back(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

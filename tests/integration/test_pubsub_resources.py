@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from buttermilkd.config.settings import PubsubSettings
-from buttermilkd.errors import MisconfiguredError, UnavailableError
-from buttermilkd.queues.pubsub.api import LackingPermissionError
+from buttermilkd.errors import MisconfiguredError, StorageError, UnavailableError
+from buttermilkd.queues.pubsub.api import GoneError, LackingPermissionError
 from buttermilkd.queues.pubsub.resources import ensure, look_at, resources_of
 from tests.emulator import Emulator
 from tests.grpc_fake import FakePubsub, Status, fake_pubsub
@@ -57,6 +57,27 @@ async def test_rule_9_never_to_expire_is_asked_for_since_31_days_are_the_default
         assert "expiration_policy" in request
         assert "dead_letter_policy" not in request
         assert "retry_policy" not in request
+
+
+async def test_nothing_is_made_before_it_is_noted_that_it_was_missing(here: Scene) -> None:
+    async def full() -> None:
+        raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError):
+        await ensure(here.broker, RESOURCES, create=True, on_missing=full)
+    with pytest.raises(GoneError):
+        await look_at(here.connection, RESOURCES.jobs_topic)
+
+
+async def test_nothing_is_noted_where_nothing_is_missing(here: Scene) -> None:
+    noted: list[str] = []
+
+    async def note() -> None:
+        noted.append("missing")
+
+    await ensure(here.broker, RESOURCES, create=True, on_missing=note)
+    await ensure(here.broker, RESOURCES, create=True, on_missing=note)
+    assert noted == ["missing"]
 
 
 async def test_what_is_there_is_left_as_it_is(here: Scene) -> None:

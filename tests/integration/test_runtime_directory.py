@@ -13,6 +13,7 @@ import pytest
 
 from buttermilkd.client import Client
 from buttermilkd.clock import SystemClock
+from buttermilkd.config.settings import DaemonSettings
 from buttermilkd.daemon.foundations import activity_socket, chosen_launcher
 from buttermilkd.host.sockets import listening
 from buttermilkd.peers import Peer, is_trusted
@@ -34,7 +35,8 @@ def folder() -> Iterator[Path]:
 
 async def chosen(folder: Path) -> Launcher:
     async with AsyncExitStack() as stack:
-        return chosen_launcher(folder, 0, None, SystemClock(), stack)
+        daemon = DaemonSettings(state_dir=folder / "state", runtime_dir=folder)
+        return chosen_launcher(daemon, 0, None, SystemClock(), stack)
 
 
 def listen(path: Path) -> socket.socket:

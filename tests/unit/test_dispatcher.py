@@ -43,6 +43,7 @@ class HandRunner:
         self.jobs: dict[str, tuple[Job, Callable[[Job, Outcome], None]]] = {}
         self.begun: list[str] = []
         self.recalls = 0
+        self.trouble: str | None = None
 
     def room(self) -> int:
         return self.concurrency - len(self.jobs)
@@ -73,11 +74,15 @@ class BrokenQueue(MemoryQueue):
     """Cannot record while its disk is full, and takes its time while it is slow."""
 
     full = broken = lingers = False
+    recalls = 0
 
     def __init__(self, clock: HandMovedClock) -> None:
         super().__init__(clock)
         self.disk = asyncio.Event()
         self.disk.set()
+
+    def recall(self) -> None:
+        self.recalls += 1
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         await self.disk.wait()
@@ -160,6 +165,25 @@ async def test_closing_the_gate_recalls_what_has_not_begun(scene: Scene) -> None
     scene.gate.set(is_open=False)
     await settle_loop()
     assert scene.runner.recalls == recalls + 1
+
+
+async def test_a_runner_that_can_begin_nothing_gives_up_what_is_held_for_it_and_takes_nothing(
+    scene: Scene,
+) -> None:
+    scene.gate.set(is_open=True)
+    await settle_loop()
+    recalls = scene.queue.recalls
+    scene.runner.trouble = "the launcher of jobs does not answer"
+    scene.runner.on_room()
+    await settle_loop()
+    assert scene.queue.recalls > recalls
+    scene.queue.add("b", "f", ["x"])
+    await settle_loop()
+    assert scene.runner.begun == []
+    scene.runner.trouble = None
+    scene.runner.on_room()
+    await settle_loop()
+    assert scene.runner.begun == ["b.1"]
 
 
 async def test_a_failed_job_is_retried_after_its_delay_and_fails_when_its_attempts_are_used_up(

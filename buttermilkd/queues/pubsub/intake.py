@@ -123,6 +123,12 @@ class Intake:
         if arrivals:
             self.arrived.ring()
 
+    def forget_unknown(self) -> None:
+        """Send back what is on the shelf of flows that are configured no more: other hosts may know them."""
+        for arrival in self._shelf.of_others(self._flows):
+            self._send_back(arrival.ack_id, arrival.message_id)
+        self.wanted.ring()
+
     async def _read(self, message: Message) -> JobRequest | None:
         """The request in a message; None where it is none for this host now, and has been seen to."""
         try:

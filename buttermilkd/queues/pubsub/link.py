@@ -31,7 +31,7 @@ class Link:
     ) -> None:
         """``prepare`` makes topics and subscriptions, or raises MisconfiguredError with what is missing.
 
-        It tells whether this host's own subscription is new, so that what others told before never came.
+        It tells whether any is new, so that what was published before never came to it.
         """
         self._connect = connect
         self._prepare = prepare
@@ -46,7 +46,9 @@ class Link:
         self.on_emptied: Callable[[], None] = lambda: None
         """Called when topics or subscriptions had been lost, and are there again."""
         self.on_new: Callable[[], None] = lambda: None
-        """Called when this host's own subscription is new."""
+        """Called when topics or subscriptions are new."""
+        self.losses = 0
+        """How often it was seen that what was published may be lost: what is published meanwhile may be, too."""
 
     @property
     def trouble(self) -> str | None:
@@ -65,6 +67,7 @@ class Link:
                 result = await call(await self._prepared())
             except GoneError as error:
                 self._is_prepared, self._was_gone = False, True
+                self.losses += 1
                 self._note(what, error)
             except (UnavailableError, MisconfiguredError) as error:
                 self._note(what, error)
@@ -87,6 +90,8 @@ class Link:
             if not self._is_prepared:
                 is_new = await self._prepare(self._broker)
                 self._is_prepared = True
+                # A topic is there before its subscription: what came to it in between has come to nobody.
+                self.losses += int(self._was_gone or is_new)
                 logger.info("Pub/Sub is ready")
                 if self._was_gone:
                     self._was_gone = False

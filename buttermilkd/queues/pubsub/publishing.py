@@ -10,7 +10,7 @@ from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError, InvalidRequestError, UnreadableError
 from buttermilkd.journal import about
 from buttermilkd.messages import JobUpdate, parse_update
-from buttermilkd.queues.pubsub.api import Outgoing
+from buttermilkd.queues.pubsub.api import Broker, Outgoing
 from buttermilkd.queues.pubsub.leases import Leases
 from buttermilkd.queues.pubsub.link import Link
 from buttermilkd.queues.pubsub.ports import SharedLedger
@@ -62,7 +62,8 @@ class Publishing:
         posts = await self._ledger.posts(topic)
         if not posts:
             return False
-        await self._publish_all(topic, posts)
+        if not await self._publish_all(topic, posts):
+            return True
         await self._ledger.remove(posts)
         self._leases.acknowledge([post.ack_id for post in posts if post.ack_id is not None])
         return True
@@ -73,21 +74,29 @@ class Publishing:
             while await self._posts(topic):
                 pass
 
-    async def _publish_all(self, topic: Topic, posts: Sequence[Post]) -> None:
+    async def _publish_all(self, topic: Topic, posts: Sequence[Post]) -> bool:
+        """Whether they may be forgotten: else Pub/Sub has lost what it had, and perhaps these, and has to have them again."""
         try:
-            await self._publish(topic, posts)
+            return await self._publish(topic, posts)
         except InvalidRequestError:
             # One of them is refused for ever: the others must not wait for it.
-            for post in posts:
-                await self._publish_alone(topic, post)
+            return all([await self._publish_alone(topic, post) for post in posts])
 
-    async def _publish(self, topic: Topic, posts: Sequence[Post]) -> None:
+    async def _publish(self, topic: Topic, posts: Sequence[Post]) -> bool:
         outgoing = [Outgoing(post.data, post.attributes) for post in posts]
-        await self._link.do("publish", lambda broker: broker.publish(self._topics[topic], outgoing))
+        losses = 0
 
-    async def _publish_alone(self, topic: Topic, post: Post) -> None:
+        def publish(broker: Broker) -> Awaitable[None]:
+            nonlocal losses
+            losses = self._link.losses
+            return broker.publish(self._topics[topic], outgoing)
+
+        await self._link.do("publish", publish)
+        return losses == self._link.losses
+
+    async def _publish_alone(self, topic: Topic, post: Post) -> bool:
         try:
-            await self._publish(topic, [post])
+            return await self._publish(topic, [post])
         except InvalidRequestError as error:
             subject = post.attributes.get("job_id") or post.attributes.get("batch_id", "")
             logger.error(  # noqa: TRY400
@@ -95,7 +104,8 @@ class Publishing:
             )
             if (shorter := _without_result(post)) is not None:
                 with suppress(InvalidRequestError):
-                    await self._publish(topic, [shorter])
+                    return await self._publish(topic, [shorter])
+            return True
 
     async def _portion(self, topic: Topic) -> bool:
         """Publish the next part of a batch; whether there was any."""
@@ -103,8 +113,8 @@ class Publishing:
         if portion is None:
             return False
         posts = [Post(0, one.encode(), one.attributes(), None) for one in portion.messages]
-        if posts:
-            await self._publish_all(topic, posts)
+        if posts and not await self._publish_all(topic, posts):
+            return True
         await self._record(topic, portion)
         return True
 

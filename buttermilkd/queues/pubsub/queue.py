@@ -274,6 +274,9 @@ class PubsubQueue:
         """Nothing may begin any more: what was pulled and not begun goes back at once."""
         self._leases.give_back(self._shelf.close())
 
+    def reconfigure(self) -> None:
+        self._intake.forget_unknown()
+
     async def arrival(self) -> None:
         await first_of(
             [

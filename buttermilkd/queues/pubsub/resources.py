@@ -1,7 +1,7 @@
 """The topics and subscriptions that a daemon needs: how they should be, the commands that make them, making them."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,12 +115,21 @@ def resources_of(settings: PubsubSettings, host: str) -> Resources:
     )
 
 
+async def _unheard() -> None:
+    """For those who have published nothing."""
+
+
 async def ensure(
-    broker: GoogleBroker, resources: Iterable[Topic | Subscription], *, create: bool
+    broker: GoogleBroker,
+    resources: Iterable[Topic | Subscription],
+    *,
+    create: bool,
+    on_missing: Callable[[], Awaitable[None]] = _unheard,
 ) -> list[Topic | Subscription]:
     """See to it that all are there; ``create``: make what is missing, as others may at the same time.
 
-    Returns those that were made: what was published before has not come to a subscription that is new.
+    Returns those that were made: what was published before has not come to a subscription that is new. ``on_missing``
+    is awaited before any is made: who dies in between finds all of them there, and nothing tells what was lost.
 
     What this account may not look at is taken to be there: publishing and pulling need no permission to look.
 
@@ -129,19 +138,17 @@ async def ensure(
         UnavailableError: the service does not answer.
     """
     connection = broker.connection
-    missing: list[Topic | Subscription] = []
-    for resource in resources:
-        try:
-            await look_at(connection, resource)
-        except GoneError:
-            missing.append(resource)
-        except LackingPermissionError:
-            if create:
-                missing.append(resource)
+    missing, unseen = await _look_for(connection, resources)
+    if missing:
+        await on_missing()
     if create:
         for resource in missing:
             await _make(connection, resource)
-    elif missing:
+        made = [resource for resource in unseen if await _make(connection, resource)]
+        if made:
+            await on_missing()
+        return missing + made
+    if missing:
         raise MisconfiguredError(
             f"cannot use Pub/Sub: {count(len(missing), 'topic or subscription', 'topics and subscriptions')} missing",
             problems=tuple(
@@ -153,6 +160,22 @@ async def ensure(
     return missing
 
 
+async def _look_for(
+    connection: Connection, resources: Iterable[Topic | Subscription]
+) -> tuple[list[Topic | Subscription], list[Topic | Subscription]]:
+    """Those that do not exist, and those that this account may not look at."""
+    missing: list[Topic | Subscription] = []
+    unseen: list[Topic | Subscription] = []
+    for resource in resources:
+        try:
+            await look_at(connection, resource)
+        except GoneError:
+            missing.append(resource)
+        except LackingPermissionError:
+            unseen.append(resource)
+    return missing, unseen
+
+
 async def look_at(connection: Connection, resource: Topic | Subscription) -> Any:
     """The topic or subscription as the service has it. Raises as ``connection.ask``."""
     path = resource.path(connection)
@@ -161,7 +184,8 @@ async def look_at(connection: Connection, resource: Topic | Subscription) -> Any
     return await ask("look at", path, connection.subscriber.get_subscription, {"subscription": path}, TIMEOUT)
 
 
-async def _make(connection: Connection, resource: Topic | Subscription) -> None:
+async def _make(connection: Connection, resource: Topic | Subscription) -> bool:
+    """Whether it was not there before."""
     path = resource.path(connection)
     try:
         if isinstance(resource, Topic):
@@ -170,7 +194,8 @@ async def _make(connection: Connection, resource: Topic | Subscription) -> None:
             request = resource.request(connection)
             await ask("create", path, connection.subscriber.create_subscription, request, TIMEOUT)
     except ConflictError:
-        pass  # another host was faster
+        return False  # another host was faster
+    return True
 
 
 def _gcloud(verb: str, name: str, project: str, *settings: str) -> str:

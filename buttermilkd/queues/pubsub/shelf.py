@@ -95,6 +95,12 @@ class Shelf:
         self.discard(arrival.ack_id for arrival in surplus)
         return surplus
 
+    def of_others(self, flows: Collection[str]) -> list[Arrival]:
+        """Those of flows that are none of these: they are here no longer."""
+        found = [arrival for arrival in self._arrivals.values() if arrival.request.flow not in flows]
+        self.discard(arrival.ack_id for arrival in found)
+        return found
+
     def discard(self, ack_ids: Iterable[str]) -> None:
         """They are no longer this host's."""
         for ack_id in ack_ids:

@@ -13,6 +13,7 @@ import psutil
 from buttermilkd.cgroups import Group
 from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.launcher.launched import Launched
+from buttermilkd.runner.launcher.leftovers import note
 from buttermilkd.runner.launcher.spawner import Spawner
 
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from buttermilkd.runner.launcher.program import main; main()"
@@ -30,8 +31,11 @@ class ChildLauncher:
         keep_fds: Sequence[int] = (),
         groups: Group | None = None,
         ungrouped: str | None = None,
+        leftovers: Path | None = None,
     ) -> None:
         """``environment`` is that of this process, from which jobs inherit.
+
+        ``leftovers``: the file for ``leftovers.end_leftovers``.
 
         ``keep_fds`` stay open until the last process of a job is gone, even when the daemon is killed.
         """
@@ -39,6 +43,7 @@ class ChildLauncher:
         self.ungrouped = ungrouped
         self._environment = inherited(environment)
         self._keep_fds = keep_fds
+        self._leftovers = leftovers
 
     async def run(
         self, spawner: Spawner, *, empty: Callable[[], Awaitable[None]], changed: Callable[[], None]
@@ -49,6 +54,8 @@ class ChildLauncher:
         """Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         mark = secrets.token_hex(6)
+        if self._leftovers is not None:
+            note(self._leftovers, mark)
         with theirs:
             try:
                 child = self._child(theirs, mark)

@@ -1,0 +1,56 @@
+"""The daemon that is ill-treated, as a process, and what its jobs do."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.acceptance.program import Daemon
+
+ROOT = Path(__file__).parents[2]
+JOB = """
+echo "begun $BUTTERMILK_JOB_ID $BUTTERMILK_ATTEMPT $$" >> "$CHAOS_WORK"
+case "$0" in fork*) setsid sleep 4321 & (sleep 4321 &) & ;; esac
+sleep "$CHAOS_NAP"; status=0
+case "$0" in flaky*) [ "$BUTTERMILK_ATTEMPT" -gt 1 ] || status=1 ;; bad*) status=65 ;; esac
+echo "ended $BUTTERMILK_JOB_ID $BUTTERMILK_ATTEMPT $$ $status" >> "$CHAOS_WORK"
+exit $status
+"""
+"""What a record is called says what becomes of its job: ``flaky…`` fails once, ``bad…`` for good, ``fork…`` leaves processes."""
+FLOW = """
+[flows.work]
+command = ["sh", "-c", '''%s''', "{record_id}"]
+backoff = "200ms"
+timeout = "%s"
+[flows.work.env]
+CHAOS_WORK = "%s"
+CHAOS_NAP = "%s"
+"""
+
+
+class Victim(Daemon):
+    """A daemon in a folder of its own that can be started with more in its environment."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._environment = dict(environment)
+        super().__init__(folder)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | self._environment | {"PYTHONPATH": str(ROOT)}
+
+    def begin(self, die_at: str | None = None) -> subprocess.Popen[bytes]:
+        """Start it and do not wait; ``die_at``: a step of ``stepped`` and how often it may be reached."""
+        module, more = "buttermilkd", {}
+        if die_at is not None:
+            module, more = "tests.chaos.stepped", {"CHAOS_DIE_AT": die_at}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self.environment | more,
+            )
+        return self.process
