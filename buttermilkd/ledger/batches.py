@@ -76,9 +76,10 @@ def stage(connection: sqlite3.Connection, spec: BatchSpec, now: float) -> Staged
 def next_first_job(connection: sqlite3.Connection) -> int:
     """The first id that no batch's jobs have or may get."""
     row = connection.execute(
-        "SELECT first_job + span AS next FROM batches ORDER BY key DESC LIMIT 1"
+        """SELECT max(coalesce((SELECT first_job + span FROM batches ORDER BY key DESC LIMIT 1), 1),
+                      coalesce((SELECT max(stop) FROM removals), 1)) AS next"""
     ).fetchone()
-    return int(row["next"]) if row else 1
+    return int(row["next"])
 
 
 def fill(

@@ -37,11 +37,11 @@ class Gone:
 
 
 # A failed job is a dead letter until somebody requeues or drops it. The newest batch's row stays: by it the next one
-# gets its number and the ids of its jobs, and no id may be used twice.
+# gets its number and the ids of its jobs, and no id may be used twice; one that is being written may yet come to nothing.
 _NEXT = """
     SELECT key, batch_id, flow, total, first_job, span, ended_at FROM batches INDEXED BY batches_ended
     WHERE phase = 'ended' AND (ended_at < :before OR (ended_at, key) < (:most_ended_at, :most_key)) AND (queue = 'local' OR ended_at < :shared_before)
-      AND key <> (SELECT max(key) FROM batches)
+      AND key <> (SELECT max(key) FROM batches WHERE phase <> 'staged')
       AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_failed
                       WHERE jobs.batch = batches.key AND jobs.status = 'failed' AND jobs.dropped_at IS NULL)
     ORDER BY ended_at, key LIMIT 1
@@ -100,9 +100,14 @@ def remove_portion(connection: sqlite3.Connection) -> bool:
 
 
 def shorten(connection: sqlite3.Connection) -> bool:
-    """Give some unused pages back to the file system; whether there were any."""
-    (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
+    """Give some unused pages back to the file system; whether there were any that could be given."""
+    unused = _unused(connection)
     if unused:
         # Each row that it yields is a page that was given back: a statement that is not read to its end gives back one.
         connection.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
-    return bool(unused)
+    return _unused(connection) < unused
+
+
+def _unused(connection: sqlite3.Connection) -> int:
+    pages: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    return pages

@@ -225,14 +225,12 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         )
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT;")
-    if version < VERSION:
+    if not _is_shrinkable(connection):
         _make_shrinkable(connection, path)
 
 
 def _make_shrinkable(connection: sqlite3.Connection, path: str) -> None:
     """Write a ledger anew that cannot give room back to the file system: it is from before that was asked of it."""
-    if _is_shrinkable(connection):
-        return
     try:
         connection.execute("VACUUM")
     except sqlite3.Error as error:

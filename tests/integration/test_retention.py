@@ -12,12 +12,13 @@ from buttermilkd.daemon.retention import SETTLED, Retention
 from buttermilkd.errors import NotFoundError
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger, queries
+from buttermilkd.ledger.batches import discard, stage
 from buttermilkd.ledger.dead import DeadPage
 from buttermilkd.ledger.ledger import FILE
 from buttermilkd.ledger.queries import BatchFilter
-from buttermilkd.ledger.retention import PORTION, Bounds, forget, remove_portion
+from buttermilkd.ledger.retention import PORTION, Bounds, forget, remove_portion, shorten
 from buttermilkd.ledger.salvage import salvage
-from buttermilkd.ledger.schema import MIGRATIONS
+from buttermilkd.ledger.schema import INCREMENTAL, MIGRATIONS
 from buttermilkd.testing import HandMovedClock
 from tests.integration.test_ledger import completed, failed, numbered, spec, take, view
 
@@ -231,3 +232,35 @@ async def test_requeueing_a_batch_that_is_removed_in_that_moment_says_so(
     await asyncio.gather(ledger.write(lambda db: forget(db, Bounds(before=later), later)))
     with pytest.raises(NotFoundError):
         await requeued
+
+
+async def test_a_creation_that_comes_to_nothing_frees_no_ids_of_what_is_being_removed(
+    ledger: Ledger, clock: HandMovedClock
+) -> None:
+    await ended(ledger, "newest", 2 * PORTION)
+    later = clock.now() + DAY
+    staged = await ledger.write(lambda db: stage(db, spec("broken off"), clock.now()))
+    assert await ledger.write(lambda db: forget(db, Bounds(before=later), later)) is None
+    await ledger.write(lambda db: discard(db, staged))
+    assert await names(ledger) == ["newest"]
+
+
+async def test_ids_of_jobs_that_are_still_to_go_are_not_given_away(
+    ledger: Ledger, clock: HandMovedClock
+) -> None:
+    await ledger.write(lambda db: db.execute("INSERT INTO removals VALUES (100, 200)"))
+    await ended(ledger, "next")
+    assert await ledger.query(lambda db: db.execute("SELECT min(id) FROM jobs").fetchone()[0]) == 200
+
+
+async def test_a_file_that_cannot_be_shortened_is_given_up_on(tmp_path: Path, clock: HandMovedClock) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as old:
+        for number, script in enumerate(MIGRATIONS, 1):
+            old.executescript(f"BEGIN;{script};PRAGMA user_version = {number};COMMIT")
+        old.executescript(
+            "CREATE TABLE much (x); INSERT INTO much VALUES (zeroblob(100000)); DROP TABLE much"
+        )
+        assert not shorten(old)
+    async with AsyncExitStack() as stack:  # and tried anew at the next start
+        ledger = await Ledger.open(tmp_path, clock, stack)
+        assert await ledger.query(lambda db: db.execute("PRAGMA auto_vacuum").fetchone()[0]) == INCREMENTAL
