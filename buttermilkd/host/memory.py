@@ -5,7 +5,7 @@ from contextlib import suppress
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Of mallopt(3)."""
-LARGE = 1024 * 1024
+LARGE = 128 * 1024
 """Bytes from which on a block is a mapping of its own, which goes back when it is freed."""
 
 
