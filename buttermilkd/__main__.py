@@ -129,11 +129,13 @@ def _run(
     from buttermilkd.daemon import service  # noqa: PLC0415
     from buttermilkd.daemon.foundations import ACTIVITY, CONTROL, Given  # noqa: PLC0415
     from buttermilkd.host import logs  # noqa: PLC0415
+    from buttermilkd.host.memory import keep_small  # noqa: PLC0415
     from buttermilkd.host.notifier import notifier  # noqa: PLC0415
     from buttermilkd.host.sockets import passed  # noqa: PLC0415
 
     # Whatever it makes is for its user and group alone, also where its parent had a laxer mask.
     os.umask(os.umask(0o077) | 0o027)
+    keep_small()
     # One that hangs on a web server's life is no service of its own: it must not speak for the web server's.
     wanted = lifeline is None
     with (

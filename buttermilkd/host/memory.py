@@ -1,0 +1,21 @@
+"""That what the daemon has freed goes back to the system, however large it was once."""
+
+import ctypes
+from contextlib import suppress
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Of mallopt(3)."""
+LARGE = 128 * 1024
+"""Bytes from which on a block is a mapping of its own, which goes back when it is freed."""
+
+
+def keep_small() -> None:
+    """Have glibc's malloc keep its thresholds; other C libraries need none of it.
+
+    By default they rise with each large block that is freed, up to 32 MiB: after one large body all later ones
+    come from the heap, which small objects between them keep from ever shrinking.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+            mallopt(option, LARGE)
