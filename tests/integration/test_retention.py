@@ -245,9 +245,7 @@ async def test_a_creation_that_comes_to_nothing_frees_no_ids_of_what_is_being_re
     assert await names(ledger) == ["newest"]
 
 
-async def test_ids_of_jobs_that_are_still_to_go_are_not_given_away(
-    ledger: Ledger, clock: HandMovedClock
-) -> None:
+async def test_ids_of_jobs_that_are_still_to_go_are_not_given_away(ledger: Ledger) -> None:
     await ledger.write(lambda db: db.execute("INSERT INTO removals VALUES (100, 200)"))
     await ended(ledger, "next")
     assert await ledger.query(lambda db: db.execute("SELECT min(id) FROM jobs").fetchone()[0]) == 200
