@@ -99,7 +99,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     """Exits with status 2 where they cannot be understood."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures, each beside a reference.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="less work, in under five minutes in all")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes")
     parser.add_argument("--huge", action="store_true", help="let batches grow to ten million jobs")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and samples")
@@ -114,6 +114,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     options = parsed(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
     effort = Effort.TINY if options.tiny else Effort.QUICK if options.quick else Effort.FULL
     if os.getloadavg()[0] > BUSY:
         say(

@@ -1,16 +1,19 @@
 """The harness of benchmarks at work, on the smallest sizes: its figures mean nothing here."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.benchmarks import __main__ as program
 from tests.benchmarks import document
 from tests.benchmarks.report import Effort, Report
+from tests.benchmarks.service import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +49,23 @@ def test_a_benchmark_that_fails_says_so_and_fails_nothing_else(capsys: pytest.Ca
 def test_a_benchmark_that_hangs_is_ended() -> None:
     with pytest.raises(TimeoutError, match="not done within 1 s"), program.limited(1):
         signal.sigtimedwait([], 30)
+
+
+def test_a_run_that_is_ended_by_a_signal_ends_the_daemon_that_it_has_started(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", "drain-callable", "--tiny"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL
+    ) as run:
+        until(lambda: list(tmp_path.glob("*/run/control.sock")), "the daemon's start")
+        (daemon,) = (
+            process.pid
+            for process in psutil.Process(run.pid).children()
+            if "buttermilkd" in process.cmdline()
+        )
+        run.terminate()
+        assert run.wait() == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(daemon)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,8 @@ from tests.benchmarks.report import Timer
 from tests.benchmarks.service import UNMOVED, Service, running, until
 
 OURS = "buttermilkd"
+PATIENCE = 120.0
+"""Seconds for a batch."""
 CONFIG = f"""
 concurrency = {{concurrency}}
 [idle]
@@ -49,8 +51,7 @@ def drain_callable(jobs: int) -> float:
         service.client.pause()
         created = service.client.create("tick", records=map(str, range(jobs))).batch_id
         service.client.resume()
-        view = service.client.batch(created, wait=120)
-        assert view["completed"] == jobs, view
+        until_ended(service, created)
         return ticks.rate(jobs)
 
 
@@ -60,10 +61,23 @@ def drain_command(service: Service, jobs: int) -> float:
     created = service.client.create("true", records=map(str, range(jobs))).batch_id
     timer = Timer()
     service.client.resume()
-    view = service.client.batch(created, wait=120)
-    seconds = timer.seconds
-    assert view["completed"] == jobs, view
-    return jobs / seconds
+    until_ended(service, created)
+    return jobs / timer.seconds
+
+
+def until_ended(service: Service, batch: str) -> None:
+    """Return once all jobs of this batch have completed.
+
+    Raises:
+        TimeoutError: they have not within two minutes.
+        AssertionError: one has failed.
+    """
+    view = service.client.batch(batch, wait=PATIENCE)
+    if view["ended_at"] is None:
+        raise TimeoutError(
+            f"{view['completed']:,} of {view['total']:,} jobs were done after {PATIENCE:.0f} s"
+        )
+    assert view["completed"] == view["total"], f"{view['failed']} jobs failed"
 
 
 def latencies(count: int) -> tuple[list[float], list[float]]:
