@@ -60,14 +60,20 @@ def feed(world: World, random: Random) -> None:
     ask_again(world)
     if not world.ledger.exists() or world.unfinished() < MOST_WAITING:
         batch = f"b{len(world.expected)}"
-        world.create(batch, records(batch, random.randint(5, 40)))
+        create(world, batch, random.randint(5, 40))
 
 
 def ask_again(world: World) -> bool:
     """Create what had no answer, by the same keys; whether all are there now."""
     missing = sorted(world.expected.keys() - world.created)
-    answered = [world.create(batch, records(batch, world.expected[batch])) for batch in missing]
+    answered = [create(world, batch, world.expected[batch]) for batch in missing]
     return all(answered)
+
+
+def create(world: World, batch: str, count: int) -> bool:
+    """Every third one is of calls."""
+    flow = "call" if int(batch[1:]) % 3 == 1 else "work"
+    return world.create(batch, records(batch, count), flow)
 
 
 def records(batch: str, count: int) -> list[str]:
