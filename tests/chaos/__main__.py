@@ -46,6 +46,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="repeats the same choices; by default a new one is made")
     parser.add_argument("--minutes", type=float, default=5.0, help="how long harm is done (5)")
+    parser.add_argument("--faults", type=int, help="instead of minutes: how often harm is done")
     parser.add_argument("--queue", choices=("local", "pubsub"), default="local")
     parser.add_argument("--kills", type=int, help="instead: kill the daemon so often within one batch")
     parser.add_argument("--jobs", type=int, default=2000, help="of that batch (2000)")
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Report:
         findings = kill_often(world, random, options.kills, options.jobs)
         faults.counts["kill"] = options.kills
     else:
-        findings = mix(world, faults, random, options.minutes * 60)
+        findings = mix(world, faults, random, options.minutes * 60, options.faults)
     seconds = time.monotonic() - began  # noqa: TID251
     missing = [] if options.kills else faults.missing
     counts = dict(faults.counts.most_common())
