@@ -28,6 +28,9 @@ from tests.chaos.victim import CALLED, FLOW, JOB, MODULE, Victim
 from tests.emulator import Emulator
 from tests.wire import Wire
 
+LONGEST_STOP = 90.0
+"""Seconds that a daemon on a busy machine may take to let its jobs end."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -134,8 +137,14 @@ class World:
         self.work.note("inflight", *jobs)
 
     def stop(self) -> int:
-        """End the daemon in order; its exit status."""
-        status = self.daemon.stop()
+        """End the daemon in order; its exit status. Jobs that stand still just then are given back."""
+        process = self.daemon.process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        self.work.note("inflight", *in_flight(self.ledger))
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        status = process.wait(LONGEST_STOP)
         self.dead()
         return status
 
