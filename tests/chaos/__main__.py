@@ -34,7 +34,7 @@ def main() -> None:
     print(f"seed {options.seed}, queue {options.queue}", flush=True)
     with tempfile.TemporaryDirectory(prefix="buttermilkd-chaos-") as name, ExitStack() as stack:
         report = run(options, Path(name), stack)
-        if report.findings or os.environ.get("KEEP"):
+        if report.findings or options.keep:
             keep(Path(name), options.output.with_suffix(""))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report.document(), indent=2) + "\n")
@@ -50,6 +50,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--queue", choices=("local", "pubsub"), default="local")
     parser.add_argument("--kills", type=int, help="instead: kill the daemon so often within one batch")
     parser.add_argument("--jobs", type=int, default=2000, help="of that batch (2000)")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep log, evidence and ledger where all is well, too"
+    )
     parser.add_argument("--output", type=Path, help="the report (.cache/chaos/QUEUE-SEED.json)")
     options = parser.parse_args()
     if options.seed is None:

@@ -48,7 +48,6 @@ timeout = "{timeout}"
 [flows.work.env]
 CHAOS_WORK = "{work}"
 CHAOS_NAP = "{nap}"
-LD_PRELOAD = ""
 [flows.call]
 entrypoint = "{module}:work"
 directory = "{folder}"
@@ -57,9 +56,7 @@ timeout = "{timeout}"
 [flows.call.env]
 CHAOS_WORK = "{work}"
 CHAOS_NAP = "{nap}"
-LD_PRELOAD = ""
 """
-"""The library that moves the daemon's clock is not for jobs: it breaks sleeping in Python."""
 
 
 class Victim(Daemon):
@@ -75,9 +72,10 @@ class Victim(Daemon):
 
     def begin(self, die_at: str | None = None) -> subprocess.Popen[bytes]:
         """Start it and do not wait; ``die_at``: a step of ``stepped`` and how often it may be reached."""
-        module, more = "buttermilkd", {}
-        if die_at is not None:
-            module, more = "tests.chaos.stepped", {"CHAOS_DIE_AT": die_at}
+        # Where the clock is moved, the wrapper keeps that from the launcher and from jobs.
+        is_wrapped = die_at is not None or "LD_PRELOAD" in self._environment
+        module = "tests.chaos.stepped" if is_wrapped else "buttermilkd"
+        more = {} if die_at is None else {"CHAOS_DIE_AT": die_at}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, "--config", str(self.config)],
