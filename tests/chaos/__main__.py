@@ -33,7 +33,7 @@ def main() -> None:
     print(f"seed {options.seed}, queue {options.queue}", flush=True)
     with tempfile.TemporaryDirectory(prefix="buttermilkd-chaos-") as name, ExitStack() as stack:
         report = run(options, Path(name), stack)
-        if report.findings or os.environ.get("KEEP"):
+        if report.findings or options.keep:
             keep(Path(name), options.output.with_suffix(""))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report.document(), indent=2) + "\n")
@@ -45,9 +45,13 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="repeats the same choices; by default a new one is made")
     parser.add_argument("--minutes", type=float, default=5.0, help="how long harm is done (5)")
+    parser.add_argument("--faults", type=int, help="instead of minutes: how often harm is done")
     parser.add_argument("--queue", choices=("local", "pubsub"), default="local")
     parser.add_argument("--kills", type=int, help="instead: kill the daemon so often within one batch")
     parser.add_argument("--jobs", type=int, default=2000, help="of that batch (2000)")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep log, evidence and ledger where all is well, too"
+    )
     parser.add_argument("--output", type=Path, help="the report (.cache/chaos/QUEUE-SEED.json)")
     options = parser.parse_args()
     if options.seed is None:
@@ -74,7 +78,7 @@ def run(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Report:
         findings = kill_often(world, random, options.kills, options.jobs)
         faults.counts["kill"] = options.kills
     else:
-        findings = mix(world, faults, random, options.minutes * 60)
+        findings = mix(world, faults, random, options.minutes * 60, options.faults)
     seconds = time.monotonic() - began  # noqa: TID251
     missing = [] if options.kills else faults.missing
     counts = dict(faults.counts.most_common())

@@ -5,7 +5,7 @@ One file has everything that happened, in the order in which it happened, since 
     begun JOB ATTEMPT PID            a job's first instruction
     ended JOB ATTEMPT PID STATUS     its last one
     recorded JOB STATUS ENDED_AT     whoever watches the ledger has seen this end there
-    inflight JOB...                  the daemon has ended, however; these were running by its ledger
+    inflight JOB...                  the daemon has ended, or is about to be stopped; these run by its ledger
     retried JOB|BATCH                somebody is about to ask for another run
     cancelled JOB|BATCH              somebody is about to cancel
 """

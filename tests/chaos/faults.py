@@ -93,8 +93,8 @@ class Faults:
         self._world.kill_with_its_launcher()
 
     def stop(self) -> None:
-        self._world.daemon.stop()
-        self._world.dead()
+        if self._world.lives:
+            self._world.stop()
         self._moment(0.3)
         self._world.start()
 

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 90.0
 """Seconds in which something must happen while there are jobs, once everything is well again."""
-MOST_WAITING = 60
+MOST_WAITING = 30
 KINDS = ("plain",) * 12 + ("flaky", "bad", "fork")
 _MOST_SILENT = 60.0
 """Seconds between two kills at the most."""
@@ -41,11 +41,13 @@ class Report:
         return asdict(self) | {"lost": self.lost}
 
 
-def mix(world: World, faults: Faults, random: Random, seconds: float) -> list[Finding]:
-    """Do harm for so many seconds, heal everything, wait for all jobs, and check."""
+def mix(
+    world: World, faults: Faults, random: Random, seconds: float, most: int | None = None
+) -> list[Finding]:
+    """Do harm for so many seconds, or so many times, heal everything, wait for all jobs, and check."""
     deadline = _now() + seconds
     world.start()
-    while _now() < deadline:
+    while faults.counts.total() < most if most is not None else _now() < deadline:
         feed(world, random)
         began = _now()
         name = faults.inject()
@@ -60,14 +62,20 @@ def feed(world: World, random: Random) -> None:
     ask_again(world)
     if not world.ledger.exists() or world.unfinished() < MOST_WAITING:
         batch = f"b{len(world.expected)}"
-        world.create(batch, records(batch, random.randint(5, 40)))
+        create(world, batch, random.randint(5, 25))
 
 
 def ask_again(world: World) -> bool:
     """Create what had no answer, by the same keys; whether all are there now."""
     missing = sorted(world.expected.keys() - world.created)
-    answered = [world.create(batch, records(batch, world.expected[batch])) for batch in missing]
+    answered = [create(world, batch, world.expected[batch]) for batch in missing]
     return all(answered)
+
+
+def create(world: World, batch: str, count: int) -> bool:
+    """Every third one is of calls."""
+    flow = "call" if int(batch[1:]) % 3 == 1 else "work"
+    return world.create(batch, records(batch, count), flow)
 
 
 def records(batch: str, count: int) -> list[str]:

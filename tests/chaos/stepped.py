@@ -1,6 +1,6 @@
 """A daemon that dies, as by ``kill -9``, at a named step. It is the real one: its ports are wrapped from outside, in this process alone.
 
-``CHAOS_DIE_AT=NAME:N`` in the environment: at the Nth time that the step ``NAME`` is reached. The arguments are those of
+``CHAOS_DIE_AT=NAME:N`` in the environment: at the Nth time that the step ``NAME`` is reached; without it, it lives. The arguments are those of
 ``buttermilkd``. ``STEPS`` names all steps: a port's call, and whether before or after it.
 """
 
@@ -8,8 +8,10 @@ import asyncio
 import functools
 import inspect
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -120,7 +122,18 @@ def wrap(port: Port, reach: Callable[[str], None]) -> None:
     setattr(owner, last, wrapped(port.name, getattr(owner, last), reach))
 
 
+def _wait(seconds: float) -> None:
+    select.select([], [], [], seconds)
+
+
+def keep_from_others() -> None:
+    """The library that moves the clock is for this process alone. It breaks ``time.sleep`` where durations stay true."""
+    if os.environ.pop("LD_PRELOAD", ""):
+        time.sleep = _wait  # type: ignore[assignment]
+
+
 def main() -> None:
+    keep_from_others()
     wanted = os.environ.pop(VARIABLE, "")
     step, _, count = wanted.rpartition(":")
     if step:

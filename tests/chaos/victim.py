@@ -17,14 +17,45 @@ echo "ended $BUTTERMILK_JOB_ID $BUTTERMILK_ATTEMPT $$ $status" >> "$CHAOS_WORK"
 exit $status
 """
 """What a record is called says what becomes of its job: ``flaky…`` fails once, ``bad…`` for good, ``fork…`` leaves processes."""
+CALLED = """
+import os, time
+from buttermilkd.flows import Reject
+
+def note(*words):
+    fd = os.open(os.environ["CHAOS_WORK"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(fd, (" ".join(map(str, words)) + "\\n").encode())
+    os.close(fd)
+
+def work(job):
+    note("begun", job.job_id, job.attempt, os.getpid())
+    time.sleep(float(os.environ["CHAOS_NAP"]))
+    fails = job.record_id.startswith("flaky") and job.attempt == 1
+    bad = job.record_id.startswith("bad")
+    note("ended", job.job_id, job.attempt, os.getpid(), 65 if bad else 1 if fails else 0)
+    if bad:
+        raise Reject("bad")
+    if fails:
+        raise ValueError("flaky")
+    return job.attempt
+"""
+"""The same as a callable, in a warm worker."""
+MODULE = "chaos_flow"
 FLOW = """
 [flows.work]
-command = ["sh", "-c", '''%s''', "{record_id}"]
+command = ["sh", "-c", '''{job}''', "{{record_id}}"]
 backoff = "200ms"
-timeout = "%s"
+timeout = "{timeout}"
 [flows.work.env]
-CHAOS_WORK = "%s"
-CHAOS_NAP = "%s"
+CHAOS_WORK = "{work}"
+CHAOS_NAP = "{nap}"
+[flows.call]
+entrypoint = "{module}:work"
+directory = "{folder}"
+backoff = "200ms"
+timeout = "{timeout}"
+[flows.call.env]
+CHAOS_WORK = "{work}"
+CHAOS_NAP = "{nap}"
 """
 
 
@@ -41,9 +72,10 @@ class Victim(Daemon):
 
     def begin(self, die_at: str | None = None) -> subprocess.Popen[bytes]:
         """Start it and do not wait; ``die_at``: a step of ``stepped`` and how often it may be reached."""
-        module, more = "buttermilkd", {}
-        if die_at is not None:
-            module, more = "tests.chaos.stepped", {"CHAOS_DIE_AT": die_at}
+        # Where the clock is moved, the wrapper keeps that from the launcher and from jobs.
+        is_wrapped = die_at is not None or "LD_PRELOAD" in self._environment
+        module = "tests.chaos.stepped" if is_wrapped else "buttermilkd"
+        more = {} if die_at is None else {"CHAOS_DIE_AT": die_at}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, "--config", str(self.config)],

@@ -24,9 +24,12 @@ from tests.chaos.sources import (
     survivors,
 )
 from tests.chaos.topic import Topic
-from tests.chaos.victim import FLOW, JOB, Victim
+from tests.chaos.victim import CALLED, FLOW, JOB, MODULE, Victim
 from tests.emulator import Emulator
 from tests.wire import Wire
+
+LONGEST_STOP = 90.0
+"""Seconds that a daemon on a busy machine may take to let its jobs end."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +73,15 @@ class World:
 
     def configure(self, *, timeout: str = "1m", spoilt: bool = False) -> None:
         """Write the configuration; ``spoilt``: one that is wrong."""
-        flow = FLOW % (JOB, timeout, self.work.path, self.nap)
+        flow = FLOW.format(
+            job=JOB,
+            timeout=timeout,
+            work=self.work.path,
+            nap=self.nap,
+            module=MODULE,
+            folder=self.folder,
+        )
+        (self.folder / f"{MODULE}.py").write_text(CALLED)
         idle = IDLE_AT_ONCE + 'start_after = "1s"\nsuspend_min = "500ms"\nsuspensions_per_hour = 1000'
         if self.cloud is not None:
             idle += f'\n[pubsub]\nproject = "{self.project}"\ncreate = true\nstatus_topic = "status"\nlease = "20s"\n'
@@ -126,8 +137,14 @@ class World:
         self.work.note("inflight", *jobs)
 
     def stop(self) -> int:
-        """End the daemon in order; its exit status."""
-        status = self.daemon.stop()
+        """End the daemon in order; its exit status. Jobs that stand still just then are given back."""
+        process = self.daemon.process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        self.work.note("inflight", *in_flight(self.ledger))
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        status = process.wait(LONGEST_STOP)
         self.dead()
         return status
 
@@ -138,11 +155,14 @@ class World:
 
     # Batches
 
-    def create(self, batch: str, records: list[str]) -> bool:
-        """Create a batch; whether it is known that it was. Asking again with the same arguments is safe."""
+    def create(self, batch: str, records: list[str], flow: str = "work") -> bool:
+        """Create a batch of commands, or of calls (``call``); whether it is known that it was.
+
+        Asking again with the same arguments is safe.
+        """
         self.expected[batch] = len(records)
         try:
-            self.daemon.client.create("work", records=records, batch_id=batch, idempotency_key=batch)
+            self.daemon.client.create(flow, records=records, batch_id=batch, idempotency_key=batch)
         except ButtermilkError as error:
             if error.kind == "conflict":
                 raise  # the key has been forgotten
