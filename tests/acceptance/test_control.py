@@ -25,7 +25,6 @@ backoff = "10ms"
 
 [flows.long]
 command = ["sleep", "4321"]
-grace = "100ms"
 
 [flows.stubborn]
 command = ["sh", "-c", "trap '' TERM; touch trapped; while true; do sleep 0.05; done"]
