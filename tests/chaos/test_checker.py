@@ -108,6 +108,16 @@ def test_a_cancel_that_nobody_asked_for_is_found() -> None:
     assert kinds(replace(cancelled, lines=(*WELL, "cancelled b"))) == []
 
 
+def test_the_cancel_of_a_batch_is_told_once_for_all_jobs_that_wait() -> None:
+    ledger = TWO | {"b.2": Row("cancelled", 20.0)}
+    lines = (*WELL[:3], "cancelled b")
+    told_one = (told("b.1", "completed", "t1"), told("b.2", "pending", ""))
+    cancelled = replace(GOOD, lines=lines, ledger=ledger, counters={}, told=told_one, told_all=True)
+    assert kinds(cancelled) == ["disagreement"]
+    cancel = {"type": "batch_status", "event": "cancelled", "batch_id": "b"}
+    assert kinds(replace(cancelled, told=(*told_one, cancel))) == []
+
+
 def test_what_the_api_and_the_status_topic_say_otherwise_is_found() -> None:
     assert kinds(replace(GOOD, api={"b.1": "pending"})) == ["disagreement"]
     assert kinds(replace(GOOD, api_counters={"b": {"completed": 1}})) == ["disagreement"]
