@@ -25,6 +25,8 @@ RESERVED = 32
 """Of all, those that root and the daemon's own user alone can have."""
 KEEP_ALIVE = 15.0
 """Seconds in which a whole request's head must come: after connecting, and after the answer before."""
+GRACE = 1.0
+"""Seconds for somebody who has just been let in, answered or heard, in which another one has to do without."""
 STUCK_AFTER = 5.0
 """Seconds after which a peer that takes nothing may have to make room for another."""
 LINGER = 0.5
@@ -153,16 +155,18 @@ class Connection(asyncio.Protocol):
         self._lingers: asyncio.TimerHandle | None = None
         self._serving = 0
         self._stuck_since: float | None = None
-        self._idle_since = clock.monotonic()
+        self._idle_since = self._heard_at = clock.monotonic()
         self.peer = Peer(0, -1, -1)
 
     @property
     def waits_since(self) -> float | None:
-        """Since when nothing is done for it: it asks nothing, or takes nothing; None while something is."""
+        """Since when nothing is done for it: it asks nothing, or takes nothing; None while something is, or may be soon."""
+        now = self._clock.monotonic()
         if self._stuck_since is not None:
-            is_slow = self._clock.monotonic() - self._stuck_since >= STUCK_AFTER
-            return self._stuck_since if is_slow else None
-        return None if self._serving else self._idle_since
+            return self._stuck_since if now - self._stuck_since >= STUCK_AFTER else None
+        # What it asks may lie unread yet, or be on its way to whoever answers it.
+        is_new = now - max(self._idle_since, self._heard_at) < GRACE
+        return None if self._serving or is_new else self._idle_since
 
     @property
     def due(self) -> float | None:
@@ -203,6 +207,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._served is not None:
+            self._heard_at = self._clock.monotonic()
             self._served.data_received(data)
         elif self._transport is not None:
             self._transport.close()
