@@ -25,8 +25,12 @@ RESERVED = 32
 """Of all, those that root and the daemon's own user alone can have."""
 KEEP_ALIVE = 15.0
 """Seconds in which a whole request's head must come: after connecting, and after the answer before."""
+GRACE = 1.0
+"""Seconds for somebody who has just been let in, answered or heard, in which another one has to do without."""
 STUCK_AFTER = 5.0
 """Seconds after which a peer that takes nothing may have to make room for another."""
+DOWNLOAD_STUCK_AFTER = 60.0
+"""The same for what is written to a file, perhaps on a slow disk; broken off, it has to be had again in whole."""
 LINGER = 0.5
 """Seconds for one that is refused to say what it wanted: who still writes would not read the answer."""
 MAX_LINGERING = 32
@@ -70,12 +74,14 @@ class Connections:
         return Connection(self, self._clock, make)
 
     @contextmanager
-    def serving(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """Within it a request of this connection is being answered: it may take as long as that takes."""
-        connection = None if transport is None else self._open.get(transport)
-        if connection is None:
+    def serving(
+        self, transport: asyncio.BaseTransport | None, stuck_after: float = STUCK_AFTER
+    ) -> Iterator[None]:
+        """Within it a request is being answered; whose peer takes nothing for ``stuck_after`` s may have to make room."""
+        if transport is None or (connection := self._open.get(transport)) is None:
             yield
             return
+        connection.stuck_after = stuck_after
         connection.serves(+1)
         try:
             yield
@@ -153,16 +159,19 @@ class Connection(asyncio.Protocol):
         self._lingers: asyncio.TimerHandle | None = None
         self._serving = 0
         self._stuck_since: float | None = None
-        self._idle_since = clock.monotonic()
+        self._idle_since = self._heard_at = clock.monotonic()
         self.peer = Peer(0, -1, -1)
+        self.stuck_after = STUCK_AFTER
 
     @property
     def waits_since(self) -> float | None:
-        """Since when nothing is done for it: it asks nothing, or takes nothing; None while something is."""
+        """Since when it asks nothing, or takes nothing; None while something is done for it, or may be soon."""
+        now = self._clock.monotonic()
         if self._stuck_since is not None:
-            is_slow = self._clock.monotonic() - self._stuck_since >= STUCK_AFTER
-            return self._stuck_since if is_slow else None
-        return None if self._serving else self._idle_since
+            return self._stuck_since if now - self._stuck_since >= self.stuck_after else None
+        # What it asks may lie unread yet, or be on its way to whoever answers it.
+        is_new = now - max(self._idle_since, self._heard_at) < GRACE
+        return None if self._serving or is_new else self._idle_since
 
     @property
     def due(self) -> float | None:
@@ -195,14 +204,15 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, stream: asyncio.Transport) -> None:
         stream.write(answer(_full()))
-        if self._host.lingering >= MAX_LINGERING:
+        if self._host.lingering < MAX_LINGERING:
+            self._host.lingering += 1
+            self._lingers = asyncio.get_running_loop().call_later(LINGER, stream.close)
+        else:
             stream.close()
-            return
-        self._host.lingering += 1
-        self._lingers = asyncio.get_running_loop().call_later(LINGER, stream.close)
 
     def data_received(self, data: bytes) -> None:
         if self._served is not None:
+            self._heard_at = self._clock.monotonic()
             self._served.data_received(data)
         elif self._transport is not None:
             self._transport.close()

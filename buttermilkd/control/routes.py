@@ -14,13 +14,14 @@ Handler = Callable[[Services, Call], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row. ``raw``: the handler reads the body, and keeps answers, by itself."""
+    """One row. ``raw``: the handler reads the body, and keeps answers, by itself. ``download``: it hands out a file."""
 
     method: str
     path: str
     access: Access
     handler: Handler
     raw: bool = False
+    download: bool = False
 
 
 ROUTES = (
@@ -34,14 +35,14 @@ ROUTES = (
     Route("POST", "/v1/pause", Access.CHANGE, daemon.pause),
     Route("POST", "/v1/resume", Access.CHANGE, daemon.resume),
     Route("POST", "/v1/reload", Access.CHANGE, daemon.reload),
-    Route("POST", "/v1/backup", Access.CHANGE, backup.backup, raw=True),
+    Route("POST", "/v1/backup", Access.CHANGE, backup.backup, raw=True, download=True),
     Route("GET", "/v1/batches", Access.READ, batches.listing),
     Route("POST", "/v1/batches", Access.CHANGE, batches.create, raw=True),
     Route("GET", "/v1/batches/{batch}", Access.READ, batches.one),
     Route("POST", "/v1/batches/{batch}/cancel", Access.CHANGE, batches.cancel),
     Route("POST", "/v1/batches/{batch}/retry", Access.CHANGE, batches.retry),
     Route("GET", "/v1/batches/{batch}/jobs", Access.READ, batches.jobs),
-    Route("GET", "/v1/batches/{batch}/results", Access.READ, batches.results),
+    Route("GET", "/v1/batches/{batch}/results", Access.READ, batches.results, download=True),
     Route("GET", "/v1/batches/{batch}/log", Access.READ, jobs.batch_log),
     Route("GET", "/v1/jobs/{job}", Access.READ, jobs.one),
     Route("POST", "/v1/jobs/{job}/cancel", Access.CHANGE, jobs.cancel),

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from buttermilkd.control.access import Access, Doorman
-from buttermilkd.control.connections import Connections
+from buttermilkd.control.connections import DOWNLOAD_STUCK_AFTER, STUCK_AFTER, Connections
 from buttermilkd.control.idempotency import answered, kept, request_key
 from buttermilkd.control.malformed import server_logger
 from buttermilkd.control.routes import ROUTES, Route
@@ -84,10 +84,13 @@ def _expecting(
 
 def _served(connections: Connections) -> Middleware:
     """Tells which connections are being answered: they may take their time."""
+    downloads = {route.path for route in ROUTES if route.download}
 
     @web.middleware
     async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
-        with connections.serving(request.transport):
+        resource = request.match_info.route.resource
+        is_download = resource is not None and resource.canonical in downloads
+        with connections.serving(request.transport, DOWNLOAD_STUCK_AFTER if is_download else STUCK_AFTER):
             return await handler(request)
 
     return serve

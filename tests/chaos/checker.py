@@ -62,16 +62,26 @@ class _Story:
     """What the file says of one job."""
 
     run: int = 0
-    """How often it was asked for again."""
+    """How often it has run again because somebody asked for that."""
     begun: Counter[tuple[int, str]] = field(default_factory=Counter)
     """Executions, by run and attempt."""
     allowed: Counter[tuple[int, str]] = field(default_factory=Counter)
     """How many more than one there may have been."""
     attempt: tuple[int, str] = (0, "")
-    statuses: set[str] = field(default_factory=set)
-    """With which executions ended."""
+    statuses: set[tuple[int, str]] = field(default_factory=set)
+    """With which executions ended, by run."""
+    failed: set[tuple[int, str]] = field(default_factory=set)
+    """Attempts that did, by run."""
+    is_asked_for: bool = False
+    """Somebody has asked for another run, and none has begun since."""
     end: tuple[str, str] | None = None
     was_cancelled: bool = False
+
+    def may_run_again(self) -> bool:
+        return self.is_asked_for and self.end is not None and self.end[0] != "completed"
+
+    def run_again(self) -> None:
+        self.run, self.end, self.is_asked_for = self.run + 1, None, False
 
 
 def repeats(lines: Sequence[str]) -> tuple[int, int]:
@@ -104,9 +114,10 @@ def _read(lines: Sequence[str]) -> tuple[dict[str, _Story], list[Finding]]:
             findings += _begin(stories[rest[0]], rest[0], rest[1])
         elif word == "ended":
             story, status = stories[rest[0]], rest[3]
-            story.statuses.add(status)
+            story.statuses.add((story.run, status))
             if status != "0":  # failed: it may be tried again, and where it had been suspended, at no cost
                 story.allowed[story.run, rest[1]] += 1
+                story.failed.add((story.run, rest[1]))
         elif word == "recorded":
             findings += _record(stories[rest[0]], rest[0], (rest[1], rest[2]))
         elif word == "inflight":
@@ -120,8 +131,13 @@ def _read(lines: Sequence[str]) -> tuple[dict[str, _Story], list[Finding]]:
 
 
 def _begin(story: _Story, job: str, attempt: str) -> Iterator[Finding]:
+    if story.may_run_again():
+        story.run_again()
+    story.is_asked_for = False
     story.attempt = story.run, attempt
     story.begun[story.attempt] += 1
+    if int(attempt) > 1 and (story.run, str(int(attempt) - 1)) not in story.failed:
+        yield Finding("repeated", job, f"attempt {attempt} began, and the one before had not failed")
     if story.end is not None:
         yield Finding(
             "after its end", job, f"attempt {attempt} began after its end was recorded: {story.end}"
@@ -129,6 +145,8 @@ def _begin(story: _Story, job: str, attempt: str) -> Iterator[Finding]:
 
 
 def _record(story: _Story, job: str, end: tuple[str, str]) -> Iterator[Finding]:
+    if story.end != end and story.may_run_again():  # and was cancelled before it could
+        story.run_again()
     if story.end not in (None, end):
         yield Finding("ended twice", job, f"recorded as {story.end}, and then as {end}")
     story.end = end
@@ -143,8 +161,11 @@ def _ask(stories: dict[str, _Story], word: str, subject: str) -> None:
         story = stories[job]
         if word == "cancelled":
             story.was_cancelled = True
-        else:
-            story.run, story.end = story.run + 1, None
+        elif story.end is None or story.end[0] != "completed":
+            # Where no end was seen, it may come between this line and what is asked for.
+            story.is_asked_for = True
+            if story.end is None and stories[_batch_of(job)].was_cancelled:
+                story.allowed[story.attempt] += 1  # nor need anybody see it
 
 
 def _batch_of(job: str) -> str:
@@ -160,9 +181,9 @@ def _lost(evidence: Evidence, stories: Mapping[str, _Story]) -> Iterator[Finding
                 yield Finding("lost", job, "the ledger does not know it")
             elif row.status not in ENDED:
                 yield Finding("lost", job, f"it is {row.status}, and nothing goes on any more")
-            elif row.status == "completed" and "0" not in story.statuses:
+            elif row.status == "completed" and (story.run, "0") not in story.statuses:
                 yield Finding("lost", job, "it is recorded as completed, and never came to its end")
-            elif row.status == "failed" and not story.statuses - {"0"}:
+            elif row.status == "failed" and all(run != story.run for run, _ in story.failed):
                 yield Finding("lost", job, "it is recorded as failed, and never did")
             elif row.status == "cancelled" and not (
                 story.was_cancelled or stories.get(batch, nothing).was_cancelled

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-FLOOD = 60
-"""Connections at once."""
+from buttermilkd.control import connections
+from buttermilkd.idle.activity import server
+
+FLOOD = max(connections.MAX_CONNECTIONS, server.MAX_CONNECTIONS) + 64
+"""Connections at once: more than either socket lets anybody have."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -32,14 +35,14 @@ def filled(path: Path) -> Iterator[None]:
 
 @contextmanager
 def crowd(path: Path) -> Iterator[list[socket.socket]]:
-    """Many connections at once."""
-    connections = [socket.socket(socket.AF_UNIX) for _ in range(FLOOD)]
+    """As many connections at once as can be had, and more than may be."""
+    many = [socket.socket(socket.AF_UNIX) for _ in range(FLOOD)]
     try:
-        for connection in connections:
-            connection.settimeout(0.2)
-            with suppress(OSError):
+        with suppress(OSError):  # nobody takes any more: that of each further one would be waited for
+            for connection in many:
+                connection.settimeout(0.2)
                 connection.connect(str(path))
-        yield connections
+        yield many
     finally:
-        for connection in connections:
+        for connection in many:
             connection.close()

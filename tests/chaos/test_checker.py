@@ -16,6 +16,7 @@ WELL = (
     "ended b.2 1 102 0",
     "recorded b.2 completed 20.0",
 )
+AGAIN = ("begun b.1 1 103", "ended b.1 1 103 0", "recorded b.1 completed 30.0")
 TWO = {"b.1": Row("completed", 10.0), "b.2": Row("completed", 20.0)}
 GOOD = Evidence(lines=WELL, expected={"b": 2}, ledger=TWO, counters={"b": {"completed": 2, "failed": 0}})
 
@@ -81,9 +82,61 @@ def test_an_execution_after_a_recorded_end_is_found() -> None:
 
 
 def test_a_retry_that_was_asked_for_is_no_execution_after_the_end() -> None:
-    again = ("retried b.1", "begun b.1 1 103", "ended b.1 1 103 0", "recorded b.1 completed 30.0")
+    lines = (*WELL[3:], "begun b.1 1 1", "ended b.1 1 1 65", "recorded b.1 failed 5.0")
     ledger = TWO | {"b.1": Row("completed", 30.0)}
-    assert kinds(replace(GOOD, lines=(*WELL, *again), ledger=ledger)) == []
+    assert kinds(replace(GOOD, lines=(*lines, "retried b.1", *AGAIN), ledger=ledger)) == []
+
+
+@pytest.mark.parametrize("asked", ["retried b", "retried b.1"])
+def test_a_retry_is_none_of_jobs_that_had_completed(asked: str) -> None:
+    ledger = TWO | {"b.1": Row("completed", 30.0)}
+    assert kinds(replace(GOOD, lines=(*WELL, asked, *AGAIN), ledger=ledger)) == [
+        "after its end",
+        "ended twice",
+        "repeated",
+    ]
+
+
+def test_a_job_that_completed_after_somebody_asked_for_a_retry_may_not_run_again() -> None:
+    lines = (*WELL[:2], "retried b", *WELL[2:], *AGAIN[:2])
+    assert kinds(replace(GOOD, lines=lines)) == ["after its end", "repeated"]
+
+
+def test_a_job_that_failed_just_when_somebody_asked_for_a_retry_may_run_again_once() -> None:
+    lines = (*WELL[3:], "begun b.1 1 1", "ended b.1 1 1 65", "retried b", "recorded b.1 failed 5.0", *AGAIN)
+    late = replace(GOOD, lines=lines, ledger=TWO | {"b.1": Row("completed", 30.0)})
+    assert kinds(late) == []
+    unseen = [line for line in lines if line != "recorded b.1 failed 5.0"]
+    assert kinds(replace(late, lines=unseen)) == []
+    assert kinds(replace(late, lines=(*lines, *AGAIN[:2]))) == ["after its end", "repeated"]
+
+
+def test_a_job_that_was_to_run_again_and_is_cancelled_first_has_one_end_of_each() -> None:
+    lines = (
+        *WELL,
+        "begun b.3 1 9",
+        "ended b.3 1 9 65",
+        "recorded b.3 failed 5.0",
+        "retried b",
+        "cancelled b",
+    )
+    three = TWO | {"b.3": Row("cancelled", 6.0)}
+    evidence = replace(GOOD, lines=(*lines, "recorded b.3 cancelled 6.0"), expected={"b": 3}, ledger=three)
+    assert kinds(replace(evidence, counters={})) == []
+
+
+def test_a_job_that_completes_by_the_ledger_alone_after_a_retry_is_lost() -> None:
+    lines = (*WELL, "recorded b.3 cancelled 5.0", "retried b", "recorded b.3 completed 6.0")
+    ran = ("begun b.3 1 9", "ended b.3 1 9 0")
+    three = replace(GOOD, expected={"b": 3}, ledger=TWO | {"b.3": Row("completed", 6.0)}, counters={})
+    assert kinds(replace(three, lines=lines)) == ["lost"]
+    assert kinds(replace(three, lines=(*lines[:-1], *ran, lines[-1]))) == []
+
+
+@pytest.mark.parametrize("between", [(), ("inflight b.1",), ("ended b.1 1 1 0",)])
+def test_another_attempt_of_what_has_not_failed_is_a_repeat(between: tuple[str, ...]) -> None:
+    lines = (*WELL[3:], "begun b.1 1 1", *between, "begun b.1 2 2", "ended b.1 2 2 0")
+    assert kinds(replace(GOOD, lines=lines)) == ["repeated"]
 
 
 def test_more_repeats_than_were_in_flight_at_kills_are_found() -> None:

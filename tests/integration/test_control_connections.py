@@ -3,123 +3,35 @@
 import asyncio
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import asynccontextmanager
 
 import pytest
 
-from buttermilkd.config.load import load
 from buttermilkd.control import connections as limits
-from buttermilkd.control.connections import Connections, Limits
-from buttermilkd.daemon import assembly
-from buttermilkd.daemon.foundations import Given
-from buttermilkd.places import CONTROL_SOCKET
-from buttermilkd.testing import HandMovedClock, RecordingNotifier
+from buttermilkd.control.connections import Limits
+from buttermilkd.testing import HandMovedClock
+from tests.integration.control_scene import FOLLOW, INFO, Scene, serving
 from tests.integration.runner_host import until
-from tests.unmoved import UNMOVED
 
-CONFIG = f"""
-[daemon]
-state_dir = "s"
-runtime_dir = "r"
-[idle]
-{UNMOVED}
-[control]
-socket_mode = "0666"
-[flows.hello]
-command = ["true"]
-"""
-INFO = b"GET /v1/info HTTP/1.1\r\nHost: b\r\n\r\n"
-FOLLOW = b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: b\r\n\r\n"
 SMALL = Limits(connections=6, per_uid=2, reserved=2)
-
-
-class Scene:
-    """A daemon that runs no jobs, and whoever connects to it."""
-
-    def __init__(self, path: Path, clock: HandMovedClock, connections: Connections) -> None:
-        self.path, self.clock, self.connections = path, clock, connections
-        self._clients: list[socket.socket] = []
-
-    async def connect(self, data: bytes = b"") -> socket.socket:
-        client = socket.socket(socket.AF_UNIX)
-        self._clients.append(client)
-        client.setblocking(False)
-        while True:
-            try:
-                client.connect(str(self.path))
-            except BlockingIOError:  # as many wait already as may
-                await asyncio.sleep(0)
-            else:
-                break
-        await self.send(client, data)
-        return client
-
-    async def send(self, client: socket.socket, data: bytes) -> None:
-        with suppress(ConnectionError):
-            await asyncio.get_running_loop().sock_sendall(client, data)
-
-    async def read(self, client: socket.socket) -> bytes:
-        """What comes next; nothing where the connection is closed."""
-        async with asyncio.timeout(20):
-            try:
-                return await asyncio.get_running_loop().sock_recv(client, 65536)
-            except ConnectionError:
-                return b""
-
-    async def answers(self, client: socket.socket) -> bool:
-        await self.send(client, INFO)
-        return (await self.read(client)).startswith(b"HTTP/1.1 200 ")
-
-    async def following(self, count: int) -> list[socket.socket]:
-        """Connections that are being served."""
-        clients = [await self.connect(FOLLOW) for _ in range(count)]
-        for client in clients:
-            assert (await self.read(client)).startswith(b"HTTP/1.1 200 ")
-        return clients
-
-    def close(self) -> None:
-        for client in self._clients:
-            client.close()
 
 
 @pytest.fixture
 async def scene(clock: HandMovedClock) -> AsyncIterator[Scene]:
-    # Not tmp_path: no other user may go there.
-    folder = Path(tempfile.mkdtemp(prefix="buttermilkd-"))
-    folder.chmod(0o755)
-    (folder / "b.toml").write_text(CONFIG)
-    settings = load(folder / "b.toml", {})
-    given = Given(read=lambda queue: settings, notifier=RecordingNotifier(clock))  # noqa: ARG005
-    async with AsyncExitStack() as stack:
-        daemon = await stack.enter_async_context(assembly.opened(settings, clock, given))
-        scene = Scene(settings.daemon.runtime_dir / CONTROL_SOCKET, clock, daemon.connections)
-        running = asyncio.ensure_future(daemon.connections.run())
+    async with serving(clock) as scene:
         yield scene
-        assert not running.done()
-        running.cancel()
-        scene.close()
-        # The end waits a moment of the daemon's own time for who was let in before.
-        ending = asyncio.ensure_future(stack.aclose())
-        while not ending.done():
-            await clock.advance(1)
-            await asyncio.sleep(0.001)
-        await ending
-    shutil.rmtree(folder)
 
 
 async def test_a_thousand_idle_connections_keep_nobody_out(scene: Scene) -> None:
     for _ in range(1000):
         await scene.connect()
+    await scene.clock.advance(limits.GRACE)
     assert await scene.answers(await scene.connect())
     assert len(scene.connections) <= limits.MAX_CONNECTIONS
-    assert scene.connections.refused == 0
 
 
 @pytest.mark.parametrize(
@@ -156,6 +68,7 @@ async def test_who_is_being_served_is_neither_closed_nor_makes_room(scene: Scene
     followers = await scene.following(SMALL.connections - 1)
     idle = await scene.connect()
     await until(lambda: len(scene.connections) == SMALL.connections)
+    await scene.clock.advance(limits.GRACE)
     assert await scene.answers(await scene.connect())
     assert await scene.read(idle) == b""
     await scene.clock.advance(limits.KEEP_ALIVE * 2)
@@ -172,23 +85,80 @@ async def test_where_all_are_being_served_the_next_is_told_so(scene: Scene) -> N
     assert scene.connections.refused == 1
 
 
-async def test_who_does_not_take_what_it_asked_for_is_closed_after_a_while(scene: Scene) -> None:
-    client = socket.socket(socket.AF_UNIX)
-    client.connect(str(scene.path))
+async def test_who_comes_in_a_burst_into_a_full_house_is_answered_and_makes_no_room_for_the_next(
+    scene: Scene,
+) -> None:
+    scene.connections.limits = SMALL
+    await scene.following(SMALL.connections - 1)
+    burst = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+    try:
+        for client in burst:  # the loop does not run meanwhile: all are accepted together
+            client.connect(str(scene.path))
+            client.sendall(INFO)
+            client.setblocking(False)
+        answers = [(await scene.read(client))[:12] for client in burst]
+    finally:
+        for client in burst:
+            client.close()
+    assert answers == [b"HTTP/1.1 200"] + [b"HTTP/1.1 503"] * 19
+    assert scene.connections.closed == 0
+
+
+async def test_who_has_just_begun_to_ask_makes_no_room_yet(scene: Scene) -> None:
+    scene.connections.limits = SMALL
+    await scene.following(SMALL.connections - 1)
+    asking = await scene.connect()
+    await until(lambda: len(scene.connections) == SMALL.connections)
+    await scene.clock.advance(limits.GRACE)
+    (one,) = (one for one in scene.connections._open.values() if not one._serving)
+    await scene.send(asking, INFO[:-2])
+    await until(lambda: one.waits_since is None)
+    assert (await scene.read(await scene.connect(INFO))).startswith(b"HTTP/1.1 503 ")
+    await scene.send(asking, b"\r\n")
+    assert (await scene.read(asking)).startswith(b"HTTP/1.1 200 ")
+
+
+async def stuck(scene: Scene, what: str) -> socket.socket:
+    """Somebody who asks for ``what`` there is of a batch, which is more than fits into the socket, and reads none of it."""
+    client = await scene.connect()
+
+    async def ask(method: str, path: str, body: bytes = b"") -> None:
+        head = f"{method} {path} HTTP/1.1\r\nHost: b\r\nContent-Length: {len(body)}\r\n\r\n"
+        await scene.send(client, head.encode() + body)
+
     records = json.dumps({"flow": "hello", "records": [f"{n}{'x' * 4000}" for n in range(500)]}).encode()
-    head = f"POST /v1/batches HTTP/1.1\r\nHost: b\r\nContent-Length: {len(records)}\r\n\r\n"
-    await asyncio.to_thread(client.sendall, head.encode() + records)
-    batch = json.loads((await asyncio.to_thread(client.recv, 65536)).partition(b"\r\n\r\n")[2])["batch_id"]
-    await asyncio.to_thread(
-        client.sendall, f"GET /v1/batches/{batch}/jobs?limit=1000 HTTP/1.1\r\nHost: b\r\n\r\n".encode()
-    )
-    (stuck,) = scene.connections._open.values()
-    await until(lambda: stuck._stuck_since is not None)
+    await ask("POST", "/v1/batches", records)
+    batch = json.loads((await scene.read(client)).partition(b"\r\n\r\n")[2])["batch_id"]
+    await ask("POST", f"/v1/batches/{batch}/cancel")
+    assert (await scene.read(client)).startswith(b"HTTP/1.1 200 ")
+    await ask("GET", f"/v1/batches/{batch}/{what}?limit=1000")
+    (one,) = scene.connections._open.values()
+    await until(lambda: one._stuck_since is not None)
+    return client
+
+
+async def test_who_does_not_take_what_it_asked_for_is_closed_after_a_while(scene: Scene) -> None:
+    await stuck(scene, "jobs")
     await scene.clock.advance(limits.READ_WITHIN - 1)
     assert len(scene.connections) == 1
     await scene.clock.advance(2)
     await until(lambda: len(scene.connections) == 0)
-    client.close()
+
+
+@pytest.mark.parametrize(
+    ("what", "patience"), [("jobs", limits.STUCK_AFTER), ("results", limits.DOWNLOAD_STUCK_AFTER)]
+)
+async def test_who_takes_nothing_makes_room_and_later_where_it_is_a_download(
+    scene: Scene, what: str, patience: float
+) -> None:
+    scene.connections.limits = SMALL
+    await stuck(scene, what)
+    await scene.following(SMALL.connections - 1)
+    await scene.clock.advance(patience - 1)
+    assert not await scene.answers(await scene.connect())
+    await scene.clock.advance(1)
+    assert await scene.answers(await scene.connect())
+    assert scene.connections.closed == 1
 
 
 OTHER = """
@@ -230,6 +200,7 @@ async def test_one_users_thousand_idle_connections_cost_no_one_else_a_connection
     kept = await scene.connect()
     assert await scene.answers(kept)
     async with others(65534, scene, 1000):
+        await scene.clock.advance(limits.GRACE)
         assert len(scene.connections) <= limits.MAX_CONNECTIONS_PER_UID + 1
         assert await scene.answers(kept), "root's idle connection is still there"
         async with others(65533, scene, 3, INFO) as answered:

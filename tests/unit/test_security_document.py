@@ -23,6 +23,8 @@ HTTP = inspect.signature(RequestHandler).parameters
         f"| connections | {connections.MAX_CONNECTIONS}, of which {connections.RESERVED} are kept for root",
         f"| connections of one other user | {connections.MAX_CONNECTIONS_PER_UID} |",
         f"from the connection or the answer before | {connections.KEEP_ALIVE:.0f} s |",
+        f"let in, answered or heard less than {connections.GRACE:.0f} s ago",
+        f"takes nothing of the answer, for {connections.STUCK_AFTER:.0f} s, or for {connections.DOWNLOAD_STUCK_AFTER:.0f} s",
         f"| time without taking anything of an answer | {connections.READ_WITHIN:.0f} s |",
         f"| a line of the head | {HTTP['max_line_size'].default:,} bytes |",
         f"| a body that says what is to be done | {services.OBJECT_LIMIT // MIB} MiB |",
