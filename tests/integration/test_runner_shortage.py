@@ -3,7 +3,7 @@
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ LONG = {"text": "x" * 100_000}
 
 
 def open_descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+    return {int(path.name) for path in Path("/proc/self/fd").iterdir()}
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def descriptors_left(count: int) -> Iterator[None]:
     try:
         full = max(open_descriptors()) + 1
         resource.setrlimit(resource.RLIMIT_NOFILE, (full, hard))
-        with pytest.raises(OSError, match="Too many open files"):
+        with suppress(OSError):
             while True:
                 held.append(os.dup(held[0]))
         resource.setrlimit(resource.RLIMIT_NOFILE, (full + count, hard))

@@ -213,6 +213,11 @@ class Checked:
         (Checked(command=("/no/such",)), "command /no/such does not exist"),
         (Checked(command=("sh",), directory=Path("/no/such")), "its directory /no/such does not exist"),
         (Checked(command=("sh",), env_files={"K": Path("/no/k")}), "the file /no/k for K cannot be read"),
+        (Checked(command=("sh",), env_files={"K": Path("/dev")}), "the file /dev for K is no regular file"),
+        (
+            Checked(command=("sh",), env_files={"K": Path("/dev/null")}),
+            "the file /dev/null for K is no regular file",
+        ),
         (Checked(entrypoint="module"), "its entrypoint 'module' is not of the form package.module:function"),
         (Checked(entrypoint="m:f", python="/no/python"), "command /no/python does not exist"),
         (Checked(entrypoint="m:f", python="/bin/true"), "/bin/true does not say which Python it is"),
