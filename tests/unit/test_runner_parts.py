@@ -119,6 +119,11 @@ def test_what_is_the_daemons_own_is_not_inherited() -> None:
         "BUTTERMILKD_IDLE__X": "1",
         "CREDENTIALS_DIRECTORY": "/run/credentials/x",
         "GOOGLE_APPLICATION_CREDENTIALS": "/etc/key.json",
+        "RUNTIME_DIRECTORY": "/run/x",
+        "STATE_DIRECTORY": "/var/lib/x",
+        "CACHE_DIRECTORY": "/var/cache/x",
+        "LOGS_DIRECTORY": "/var/log/x",
+        "CONFIGURATION_DIRECTORY": "/etc/x",
     }
     assert inherited(daemon) == {"PATH": "/bin"}
 
