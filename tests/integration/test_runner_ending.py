@@ -139,7 +139,7 @@ async def test_when_the_launcher_is_killed_its_jobs_are_interrupted_and_the_next
         assert (await host.run(flow="next")).ending is Ending.COMPLETED
 
 
-async def test_so_is_a_job_that_has_wiped_its_environment_and_it_is_gone_before_it_runs_again(
+async def test_so_is_a_job_that_has_wiped_its_environment_and_nothing_of_it_stays(
     tmp_path: Path,
 ) -> None:
     script = "env -i setsid sh -c 'echo $$; exec sleep 1000' & echo $$; exec env -i sleep 1000"
