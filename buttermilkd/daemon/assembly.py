@@ -80,7 +80,7 @@ async def opened(settings: Settings, clock: Clock, given: Given) -> AsyncIterato
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(sole_instance(paths.state_dir))
         hierarchy = Hierarchy.find()
-        launcher = chosen_launcher(paths, lock, hierarchy, clock, stack)
+        launcher = await chosen_launcher(paths, lock, hierarchy, clock, stack)
         recorder = None if given.record is None else Recorder(given.record, settings.idle, clock)
         ledger, recovered = await open_ledger(settings, clock, given.notifier, stack)
         reports = open_at(

@@ -1,5 +1,6 @@
 """What has to be there before anything is put together on it: what a start brings, the ledger, where jobs are started."""
 
+import asyncio
 import logging
 import os
 import socket
@@ -74,7 +75,7 @@ def activity_socket(runtime_dir: Path) -> Path:
     return runtime_dir / path.readlink() if path.is_symlink() else path
 
 
-def chosen_launcher(
+async def chosen_launcher(
     daemon: DaemonSettings, lock: int, hierarchy: Hierarchy | None, clock: Clock, stack: AsyncExitStack
 ) -> Launcher:
     """The service that listens for it, where there is one; else a child. ``lock`` is the state directory's.
@@ -85,7 +86,7 @@ def chosen_launcher(
     what the daemon has.
     """
     left = daemon.state_dir / leftovers.FILE
-    leftovers.end_leftovers(left)
+    await asyncio.to_thread(leftovers.end_leftovers, left)  # it waits for them to be gone
     path = daemon.runtime_dir / JOBS_SOCKET
     if (owner := _owner_of_socket(path)) is not None:
         if is_trusted(owner):

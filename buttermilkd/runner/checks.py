@@ -26,6 +26,8 @@ def check(flow: FlowSettings) -> str | None:
     for name, path in flow.env_files.items():
         if not os.access(path, os.R_OK):
             return f"the file {path} for {name} cannot be read"
+        if not path.is_file():
+            return f"the file {path} for {name} is no regular file"
     if flow.kind == "callable":
         return _check_callable(flow)
     return _check_command(flow)

@@ -72,11 +72,11 @@ class Waiting:
     def place(self) -> None:
         """Begin what waits, as far as there is room; give it back where nothing can begin."""
         self._is_due = False
-        if self._trouble() is not None:
-            self.give_back()
-            return
         try:
-            self._place()
+            if self._trouble() is None:
+                self._place()
+            else:
+                self.give_back()
         except Exception as error:  # noqa: BLE001 - handed to whoever runs the runner
             self._fail(error)
 

@@ -313,6 +313,14 @@ async def test_what_ends_with_the_launcher_is_interrupted_and_its_flow_goes_on(
         assert (await host.run("again")).result == '"again"'
 
 
+async def test_what_waits_for_an_import_is_given_back_when_the_runner_ends(study: Path) -> None:
+    (study / "slow.py").write_text("import time\nopen('importing', 'w')\ntime.sleep(1000)\n")
+    async with hosting(study, calling("slow:act", study)) as host:
+        job_id = host.start()
+        await until((study / "importing").exists)
+    assert host.outcomes[job_id].ending is Ending.GIVEN_BACK
+
+
 async def test_a_worker_runs_at_idle_priority_and_its_children_end_with_it(study: Path) -> None:
     async with hosting(study, calling("study:escape", study)) as host:
         pid = int((await host.run()).result or "")

@@ -168,6 +168,24 @@ async def test_it_runs_in_its_directory_with_its_environment_and_secrets(tmp_pat
     assert missing.error == f"cannot read {tmp_path}/key for KEY: No such file or directory"
 
 
+async def test_a_secret_that_is_no_file_or_too_long_for_a_variable_fails_its_job_and_holds_up_nobody(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "long").write_bytes(b"x" * (128 * 1024 + 1))
+    names = ("pipe", "folder", "long")
+    flows = [Flow(name, command=("true",), env_files={"KEY": tmp_path / name}) for name in names]
+    async with hosting(tmp_path, *flows, Flow(command=("true",))) as host:
+        told = [(await host.run(flow=name)).error for name in names]
+        assert (await host.run()).ending is Ending.COMPLETED
+    assert told == [
+        f"cannot read {tmp_path}/pipe for KEY: it is no regular file",
+        f"cannot read {tmp_path}/folder for KEY: Is a directory",
+        f"cannot read {tmp_path}/long for KEY: it is longer than 128 KiB",
+    ]
+
+
 async def test_the_result_file_wins_over_the_last_line(tmp_path: Path) -> None:
     async with hosting(tmp_path, shell('echo \'{"from": "file"}\' > $BUTTERMILK_RESULT; echo 2')) as host:
         outcome = await host.run()

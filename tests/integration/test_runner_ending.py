@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from buttermilkd.jobs import Ending
+from buttermilkd.runner.launcher.processes import mark_of
 from tests.integration.runner_host import (
     Flow,
     Host,
@@ -136,6 +137,21 @@ async def test_when_the_launcher_is_killed_its_jobs_are_interrupted_and_the_next
         assert (outcome.ending, outcome.cause) == (Ending.INTERRUPTED, "launcher died")
         await until_dead(pid, *processes_marked(str(tmp_path)))
         assert (await host.run(flow="next")).ending is Ending.COMPLETED
+
+
+async def test_so_is_a_job_that_has_wiped_its_environment_and_nothing_of_it_stays(
+    tmp_path: Path,
+) -> None:
+    script = "env -i setsid sh -c 'echo $$; exec sleep 1000' & echo $$; exec env -i sleep 1000"
+    async with hosting(tmp_path, shell(script)) as host:
+        job_id, log = host.start(), b""
+        while len(log.split()) < 2:
+            log = await host.until_printed(job_id, b"\n")
+        pids = [int(pid) for pid in log.split()]
+        await until(lambda: all(mark_of(pid) is None for pid in pids))
+        os.kill(await _launcher_of(host), signal.SIGKILL)
+        assert (await host.end_of(job_id)).ending is Ending.INTERRUPTED
+        await until_dead(*pids)
 
 
 async def test_cancelling_the_runner_gives_back_and_leaves_no_process(tmp_path: Path) -> None:

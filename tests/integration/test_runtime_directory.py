@@ -17,10 +17,12 @@ from buttermilkd.config.settings import DaemonSettings
 from buttermilkd.daemon.foundations import activity_socket, chosen_launcher
 from buttermilkd.host.sockets import listening
 from buttermilkd.peers import Peer, is_trusted
+from buttermilkd.runner.launcher import leftovers
 from buttermilkd.runner.launcher.child import ChildLauncher
 from buttermilkd.runner.launcher.launched import Launcher
 from buttermilkd.runner.launcher.unit import LauncherUnit
 from tests.integration.assembled import opened
+from tests.integration.runner_host import until
 from tests.parts import need
 from tests.privileges import NOBODY, unprivileged
 
@@ -36,7 +38,7 @@ def folder() -> Iterator[Path]:
 async def chosen(folder: Path) -> Launcher:
     async with AsyncExitStack() as stack:
         daemon = DaemonSettings(state_dir=folder / "state", runtime_dir=folder)
-        return chosen_launcher(daemon, 0, None, SystemClock(), stack)
+        return await chosen_launcher(daemon, 0, None, SystemClock(), stack)
 
 
 def listen(path: Path) -> socket.socket:
@@ -54,6 +56,24 @@ async def test_without_a_socket_it_is_a_child(folder: Path) -> None:
 async def test_the_service_of_its_own_user_is_taken(folder: Path) -> None:
     with listen(folder / "jobs.sock"):
         assert isinstance(await chosen(folder), LauncherUnit)
+
+
+async def test_the_loop_goes_on_while_it_is_looked_for_what_a_crash_has_left(folder: Path) -> None:
+    (folder / "state").mkdir()
+    note = folder / "state" / leftovers.FILE
+    os.mkfifo(note)  # whoever reads it waits for a writer
+    choosing = asyncio.create_task(chosen(folder))
+    await until(lambda: opened_for_writing(note))
+    assert isinstance(await choosing, ChildLauncher)
+
+
+def opened_for_writing(pipe: Path) -> bool:
+    """Whether somebody reads from it, who has come to its end by this."""
+    try:
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:  # nobody reads
+        return False
+    return True
 
 
 async def test_the_status_says_why_no_job_can_be_started(tmp_path: Path) -> None:

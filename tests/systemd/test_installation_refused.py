@@ -26,8 +26,8 @@ def refusal(command: Sequence[str], **environ: str) -> list[str]:
     return done.stderr.splitlines()
 
 
-def interpreter(folder: Path, text: str) -> Path:
-    program = folder / "python3"
+def interpreter(folder: Path, text: str, name: str = "python3") -> Path:
+    program = folder / name
     program.write_text(text)
     program.chmod(0o755)
     return program
@@ -95,6 +95,34 @@ def test_help_shows_every_option(script: str) -> None:
     assert f"sudo scripts/{Path(script).name} [" in text
     assert "\n  --dry-run" in text
     assert "set -euo" not in text
+
+
+def test_a_damaged_installation_is_removed_by_any_interpreter_that_is_new_enough(tmp_path: Path) -> None:
+    interpreter(tmp_path, "#!/bin/sh\nexit 1\n")
+    (tmp_path / "python3.11").symlink_to(
+        interpreter(tmp_path, f'#!/bin/sh\nexec {sys.executable} "$@"\n', "newer")
+    )
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    # Nothing is installed here, as after the loss of its programs.
+    need(not Path("/opt/buttermilkd").exists(), "a machine without an installation of its own")
+    done = subprocess.run(
+        [UNINSTALL, "--dry-run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": path},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_such_an_interpreter_it_is_told_what_to_do(tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    assert bash is not None
+    for tool in ("bash", "dirname", "env", "id"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    error, hint = refusal([bash, UNINSTALL, "--dry-run"], PATH=str(tmp_path))
+    assert error == "error: cannot uninstall: no Python 3.11 or later was found"
+    assert "apt-get install python3" in hint
 
 
 MADE = r"""

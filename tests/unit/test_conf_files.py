@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from buttermilkd.config.changes import fixed
 from buttermilkd.config.load import load
 from buttermilkd.config.settings import FlowSettings, Settings
+from buttermilkd.places import runtime_dir
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = ("buttermilkd.toml", "pubsub.toml")
@@ -135,6 +136,26 @@ def test_each_key_is_explained_in_the_lines_above_it(name: str) -> None:
         and match[1].split(" = ")[0] not in follows_on
     ]
     assert unexplained == []
+
+
+class Asked(dict[str, str]):
+    """An environment without variables, which notes those that are asked for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.append(name)
+        return default
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_variables_that_decide_where_the_sockets_are_are_named_in_their_order(name: str) -> None:
+    environ = Asked()
+    runtime_dir(environ, Path("/state"), uid=1000)
+    lines = (CONF / name).read_text().splitlines()
+    (told,) = [before for before, line in pairwise(lines) if line.startswith("# runtime_dir = ")]
+    assert re.findall(r"\$([A-Z_]+)", told) == environ.names
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -8,15 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttermilkd.jobs import Job
+from buttermilkd.jobs import Job, Outcome
 from buttermilkd.runner.arguments import UnusableArgumentError, fill
-from buttermilkd.runner.attempt import Allowance, cause_of, timed_out
+from buttermilkd.runner.attempt import Allowance, Attempt, cause_of, timed_out
 from buttermilkd.runner.callables.calls import Pace, printed
 from buttermilkd.runner.callables.worker import Printed
 from buttermilkd.runner.checks import check
+from buttermilkd.runner.lanes import Lanes
 from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.output import BoundedLog, LastLine, telling_line
+from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
+from buttermilkd.runner.waiting import Waiting
 
 
 class Hand:
@@ -119,6 +122,11 @@ def test_what_is_the_daemons_own_is_not_inherited() -> None:
         "BUTTERMILKD_IDLE__X": "1",
         "CREDENTIALS_DIRECTORY": "/run/credentials/x",
         "GOOGLE_APPLICATION_CREDENTIALS": "/etc/key.json",
+        "RUNTIME_DIRECTORY": "/run/x",
+        "STATE_DIRECTORY": "/var/lib/x",
+        "CACHE_DIRECTORY": "/var/cache/x",
+        "LOGS_DIRECTORY": "/var/log/x",
+        "CONFIGURATION_DIRECTORY": "/etc/x",
     }
     assert inherited(daemon) == {"PATH": "/bin"}
 
@@ -213,6 +221,11 @@ class Checked:
         (Checked(command=("/no/such",)), "command /no/such does not exist"),
         (Checked(command=("sh",), directory=Path("/no/such")), "its directory /no/such does not exist"),
         (Checked(command=("sh",), env_files={"K": Path("/no/k")}), "the file /no/k for K cannot be read"),
+        (Checked(command=("sh",), env_files={"K": Path("/dev")}), "the file /dev for K is no regular file"),
+        (
+            Checked(command=("sh",), env_files={"K": Path("/dev/null")}),
+            "the file /dev/null for K is no regular file",
+        ),
         (Checked(entrypoint="module"), "its entrypoint 'module' is not of the form package.module:function"),
         (Checked(entrypoint="m:f", python="/no/python"), "command /no/python does not exist"),
         (Checked(entrypoint="m:f", python="/bin/true"), "/bin/true does not say which Python it is"),
@@ -221,6 +234,23 @@ class Checked:
 )
 def test_a_flow_that_cannot_run_says_why(flow: Checked, problem: str | None) -> None:
     assert check(flow) == problem
+
+
+@pytest.mark.parametrize("trouble", [None, "there is no launcher"])
+async def test_what_goes_wrong_as_a_job_is_given_back_is_told_to_whoever_runs_the_runner(
+    trouble: str | None,
+) -> None:
+    told: list[Exception] = []
+    wrong = RuntimeError("it cannot be given back")
+
+    def ended(_attempt: Attempt, _outcome: Outcome) -> None:
+        raise wrong
+
+    lanes = Lanes(lambda _flow, _left: pytest.fail("a flow that is gone needs no lane"))
+    waiting = Waiting(dict, lanes, Slots(1), trouble=lambda: trouble, ended=ended, fail=told.append)
+    waiting.add(Attempt(Job("b.1", "b", "gone", "r", {}), lambda _job, _outcome: None))
+    waiting.place()
+    assert told == [wrong]
 
 
 @given(st.lists(st.tuples(st.text("aä\n", min_size=1, max_size=9), st.booleans())), st.integers(2, 40))

@@ -169,8 +169,10 @@ class WarmWorker:
         self.kill()
 
     def _fail_all(self, outcome: Outcome) -> None:
-        for job_id in self.handed.ids():
-            self._end(job_id, outcome)
+        """End them by this; but those that were asked to end, as they were asked."""
+        for call in self.handed.all():
+            stopped = call.stopped(killed=self._process.killed)
+            self._end(call.attempt.job.job_id, outcome if call.attempt.asked is None else stopped)
 
     # Ending
 

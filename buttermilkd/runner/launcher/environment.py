@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 _NOT_INHERITED = (
     *("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "FDSTORE"),
+    # Folders of the service's unit: a daemon or web server that a job starts would take them for its own.
+    *(f"{kind}_DIRECTORY" for kind in ("RUNTIME", "STATE", "CACHE", "LOGS", "CONFIGURATION")),
     # By which the daemon speaks to Pub/Sub: a flow that needs a key is given its own.
     *(
         "GOOGLE_APPLICATION_CREDENTIALS",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from buttermilkd.cgroups import Group
-from buttermilkd.runner.launcher.processes import kill_marked
+from buttermilkd.runner.launcher.processes import kill_left
 
 if TYPE_CHECKING:
     from buttermilkd.runner.launcher.spawner import Spawner
@@ -77,7 +77,7 @@ class Launched:
             for folder in (one for one in self.groups.folder.glob("*") if one.is_dir()):
                 with contextlib.suppress(OSError):  # before Linux 5.14 there is no such file
                     Group(folder).write("cgroup.kill", "1")
-        kill_marked(f"{self.mark}.")
+        kill_left(self.pid, f"{self.mark}.")
         self.forget()
 
     def forget(self) -> None:

@@ -34,7 +34,10 @@ def note(file: Path, mark: str) -> None:
 
 
 def end_leftovers(file: Path) -> None:
-    """Kill what a launcher has left of which nobody holds the lock any more, and return when it is gone."""
+    """Kill what a launcher has left of which nobody holds the lock any more, and return when it is gone.
+
+    It waits up to ``PATIENCE`` seconds, so call it off the event loop.
+    """
     try:
         mark = file.read_text().strip()
     except (OSError, ValueError):
@@ -45,7 +48,7 @@ def end_leftovers(file: Path) -> None:
         "ended %s: their launcher was killed together with the last daemon",
         count(found, "process of a job", "processes of jobs"),
     )
-    deadline = time.monotonic() + PATIENCE  # noqa: TID251 - before there is a loop
+    deadline = time.monotonic() + PATIENCE  # noqa: TID251 - no Clock in a thread
     while _are_left(mark) and time.monotonic() < deadline:  # noqa: TID251
         time.sleep(_LOOK_EVERY)
 

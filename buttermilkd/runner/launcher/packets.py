@@ -43,13 +43,15 @@ class PacketChannel:
         self._loop.add_reader(connected, self.poll)
 
     def send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
-        """Send, or keep until the other end takes it. ``fds`` are closed once they are sent."""
+        """Send, or keep until the other end takes it. ``fds`` are closed once they are sent.
+
+        Raises:
+            OSError: a message is too long for a packet, and there can be no file for it. Nothing is sent, and ``fds``
+                stay the caller's.
+        """
         data, passed = json.dumps(message).encode(), list(fds)
         if len(data) > PACKET_LIMIT:
-            spill = os.memfd_create("request")
-            os.write(spill, data)
-            os.lseek(spill, 0, os.SEEK_SET)
-            data, passed = b"\0", [spill, *passed]
+            data, passed = b"\0", [_in_a_file(data), *passed]
         self._unsent.append((data, passed))
         if len(self._unsent) == 1:
             self._flush()
@@ -102,6 +104,18 @@ class PacketChannel:
         while self._unsent:
             for fd in self._unsent.popleft()[1]:
                 os.close(fd)
+
+
+def _in_a_file(data: bytes) -> int:
+    """A descriptor to read it from. Raises OSError; then none is open."""
+    fd = os.memfd_create("request")
+    try:
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _document(packet: bytes) -> Any:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 MARK = "BUTTERMILK_SPAWN"
@@ -103,16 +103,37 @@ def signal_group(group: int, number: int) -> None:
 
 
 def kill_marked(prefix: str) -> int:
-    """SIGKILL every process whose mark begins with ``prefix``, and return how many there were.
+    """SIGKILL every process whose mark begins with ``prefix``, and return how many there were."""
+    return _kill(lambda: [pid for pid in all_pids() if _is_marked(pid, prefix)])
 
-    One that has been killed cannot fork any more, so when a look finds nothing new, nothing is left.
+
+def kill_left(session: int, prefix: str) -> int:
+    """SIGKILL what the leader of ``session`` has left, which has just died, and return how many there were.
+
+    That is who is in its session, whose number is nobody else's while anybody is, who has a mark that begins with
+    ``prefix``, and who descends from one of those.
     """
+
+    def left() -> list[int]:
+        stats = read_stats(all_pids())
+        roots = [one.pid for one in stats if one.session == session or _is_marked(one.pid, prefix)]
+        return [*roots, *(one.pid for one in descendants(stats, roots))]
+
+    return _kill(left)
+
+
+def _kill(found: Callable[[], Iterable[int]]) -> int:
+    """SIGKILL all that is found. What has been killed cannot fork any more, so when a look finds nothing new, nothing is left."""
     killed: set[int] = set()
-    while new := [pid for pid in all_pids() if pid not in killed and (mark_of(pid) or "").startswith(prefix)]:
+    while new := set(found()) - killed:
         for pid in new:
             send_signal(pid, signal.SIGKILL)
-        killed.update(new)
+        killed |= new
     return len(killed)
+
+
+def _is_marked(pid: int, prefix: str) -> bool:
+    return (mark_of(pid) or "").startswith(prefix)
 
 
 def lower_session(pid: int, patience: float = 0.0) -> bool:

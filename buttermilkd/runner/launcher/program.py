@@ -141,15 +141,15 @@ class Launcher:
         except (OSError, ValueError) as error:
             self._send("failed", number, reason(error))
             return
-        self._running[pid] = Leader(number, pid, mark, time.monotonic())  # noqa: TID251 - no Clock here
-        self._send("started", number, pid, self._adopt(number, pid))
+        leader = self._running[pid] = Leader(number, pid, mark, time.monotonic())  # noqa: TID251 - no Clock here
+        self._send("started", number, pid, self._adopt(leader))
 
-    def _adopt(self, number: int, pid: int) -> bool:
+    def _adopt(self, leader: Leader) -> bool:
         """Whether the process is in a control group of its own."""
         if self._groups is None:
             return False
         try:
-            self._groups.adopt(number, pid)
+            self._groups.adopt(leader)
         except OSError:
             return False
         return True
@@ -179,13 +179,17 @@ class Launcher:
         leader = self._running.pop(info.si_pid)
         self._ended.add(leader.pid)
         signal_group(leader.pid, signal.SIGKILL)
-        if self._groups is None:
+        if not self._end_group(leader):
             kill_strays(leader, self._running.values(), self._ended)
-        else:
-            with contextlib.suppress(OSError):
-                self._groups.end(leader.number)
         status = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
         self._send("ended", leader.number, status)
+
+    def _end_group(self, leader: Leader) -> bool:
+        """Kill what is left in its control group; whether that is all that it has left."""
+        if self._groups is not None:
+            with contextlib.suppress(OSError):  # then the rest is found as where there are no groups
+                return self._groups.end(leader)
+        return False
 
     def _end_everything(self) -> None:
         """Kill all descendants until none is left that this user may kill."""

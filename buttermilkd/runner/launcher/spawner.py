@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -72,10 +73,10 @@ class Spawner:
         Raises:
             OSError: there is no launcher and none can be started, or no descriptors are left.
         """
-        loop = asyncio.get_running_loop()
         channel = self._channel or self.attach(self._start())
         self._numbers += 1
-        reads, fds = descriptors(request.channel)
+        reads = self._ask_for(request, channel)
+        loop = asyncio.get_running_loop()
         outputs = tuple(Output(fd, each, calm=calm, loop=loop) for fd, each in zip(reads, write, strict=True))
         process = Process(
             self._numbers,
@@ -86,12 +87,23 @@ class Spawner:
             group=self._group(self._numbers),
             hold_strays=self._hold_strays,
         )
-        self._processes[process.number] = process
+        self._processes[process.number] = process  # the launcher's answer comes in a later turn of the loop
         if not self._unwatched:
             loop.call_later(_UNWATCHED_FOR, self._watch)
         self._unwatched.append(process)
-        channel.send({"reap": self._take_reap(), "spawn": request.document(self._numbers)}, fds)
         return process
+
+    def _ask_for(self, request: Request, channel: PacketChannel) -> list[int]:
+        """Where to read what the process prints. Raises OSError; then nothing has been asked for, and nothing is open."""
+        reads, fds = descriptors(request.channel)
+        try:
+            channel.send({"reap": self._reap, "spawn": request.document(self._numbers)}, fds)
+        except OSError:
+            for fd in (*reads, *fds):
+                os.close(fd)
+            raise
+        self._reap = []
+        return reads
 
     def _watch(self) -> None:
         processes, self._unwatched = self._unwatched, []
