@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from aiohttp import web
 
@@ -20,7 +20,9 @@ from buttermilkd.control.services import (
     parse,
     read_bytes,
 )
+from buttermilkd.control.streams import stream
 from buttermilkd.errors import InvalidRequestError
+from buttermilkd.jobs import Status
 from buttermilkd.ledger import queries
 from buttermilkd.ledger.batches import Answer
 from buttermilkd.ledger.queries import BatchFilter, JobPage
@@ -164,14 +166,12 @@ async def jobs(services: Services, call: Call) -> web.Response:
 async def results(services: Services, call: Call) -> web.StreamResponse:
     """What the ended jobs of a batch left, a line of JSON each, by number."""
     batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
-    status = call.status()
-    response = web.StreamResponse(headers={"Content-Type": NDJSON})
-    await response.prepare(call.request)
+    return await stream(call, NDJSON, _results(services, batch_id, call.status()))
+
+
+async def _results(services: Services, batch_id: str, status: Status | None) -> AsyncGenerator[bytes]:
     after: int | None = 0
     while after is not None:
         page = JobPage(LARGEST_PAGE, after, status, ended=True)
         rows, after = await services.ledger.query(lambda db: queries.results(db, batch_id, page))  # noqa: B023
-        if rows:
-            await response.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-    await response.write_eof()
-    return response
+        yield "".join(json.dumps(row) + "\n" for row in rows).encode()
