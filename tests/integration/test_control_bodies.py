@@ -143,7 +143,7 @@ async def test_a_body_that_stalls_or_trickles_is_given_up(
     async with http.post("/v1/batches", data=slow(), headers={"Content-Type": kind}) as response:
         answered.set()
         assert (response.status, words in (await response.json(content_type=PROBLEM))["detail"]) == (
-            408,
+            504,
             True,
         )
     assert await count(http) == 0

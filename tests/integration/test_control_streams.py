@@ -43,9 +43,7 @@ async def test_who_leaves_a_stream_leaves_nothing_behind_and_is_no_error(
     await scene.send(client, f"GET /v1/{path.format(batch=batch)} HTTP/1.1\r\nHost: b\r\n\r\n".encode())
     assert await scene.read(client)
     client.close()
-    began = scene.clock.monotonic()
     await over(scene, one)
-    assert scene.clock.monotonic() - began < 5
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
