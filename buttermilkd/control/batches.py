@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -20,7 +21,7 @@ from buttermilkd.control.services import (
     parse,
     read_bytes,
 )
-from buttermilkd.control.streams import stream
+from buttermilkd.control.streams import has_gone, stream
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import queries
@@ -30,6 +31,8 @@ from buttermilkd.messages import NDJSON, BatchView, CreateBatch, CreatedView
 from buttermilkd.waiting import waiting_for
 
 LONGEST_WAIT = 60
+LOOK_FOR_READER = 1.0
+"""Seconds after which it is looked whether whoever waits is still there."""
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes in a line of a streamed request: the first one holds the batch's parameters."""
 MOST_RECORDS = 10_000_000
@@ -57,11 +60,13 @@ async def one(services: Services, call: Call) -> web.Response:
     view = await _view(services, batch_id)
     try:
         async with asyncio.timeout(patience):
-            while patience and view["ended_at"] is None:
+            while patience and view["ended_at"] is None and not has_gone(call.request):
                 rung = services.ledger.changes.ring_count
                 view = await _view(services, batch_id)
                 if view["ended_at"] is None:
-                    await services.ledger.changes.heard(rung)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_FOR_READER):
+                            await services.ledger.changes.heard(rung)
     except TimeoutError:
         view = await _view(services, batch_id)
     return web.json_response(view)

@@ -20,7 +20,7 @@ async def stream(call: Call, content_type: str, pieces: AsyncGenerator[bytes]) -
         try:
             await response.prepare(call.request)
             async for piece in pieces:
-                if _has_gone(call.request):
+                if has_gone(call.request):
                     return response
                 if piece:
                     await response.write(piece)
@@ -32,5 +32,6 @@ async def stream(call: Call, content_type: str, pieces: AsyncGenerator[bytes]) -
     return response
 
 
-def _has_gone(request: web.Request) -> bool:
+def has_gone(request: web.Request) -> bool:
+    """Whether nobody waits for the answer any more."""
     return request.transport is None or request.transport.is_closing()

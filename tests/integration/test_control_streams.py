@@ -1,4 +1,4 @@
-"""Answers that go on for as long as somebody reads them: events, results, and what jobs print."""
+"""Answers that take as long as somebody waits for them: events, results, what jobs print, a batch's end."""
 
 import asyncio
 import json
@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from buttermilkd.control import batches
 from buttermilkd.control.connections import Connection
 from buttermilkd.testing import HandMovedClock
 from tests.integration.control_scene import Scene, serving
+from tests.integration.runner_host import until
 
 
 @pytest.fixture
@@ -45,6 +47,20 @@ async def test_who_leaves_a_stream_leaves_nothing_behind_and_is_no_error(
     client.close()
     await over(scene, one)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_who_leaves_while_waiting_for_a_batchs_end_is_waited_for_no_longer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "LOOK_FOR_READER", 0.05)
+    client = await scene.connect()
+    created = await scene.ask(client, "POST", "/v1/batches", {"flow": "hello", "records": ["a"]})
+    (one,) = scene.connections._open.values()
+    path = f"/v1/batches/{json.loads(created)['batch_id']}?wait=60"
+    await scene.send(client, f"GET {path} HTTP/1.1\r\nHost: b\r\n\r\n".encode())
+    await until(lambda: one._serving)
+    client.close()
+    await over(scene, one)
 
 
 async def test_a_stream_that_cannot_go_on_is_broken_off_and_does_not_seem_to_be_whole(scene: Scene) -> None:
