@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -20,7 +21,9 @@ from buttermilkd.control.services import (
     parse,
     read_bytes,
 )
+from buttermilkd.control.streams import has_gone, stream
 from buttermilkd.errors import InvalidRequestError
+from buttermilkd.jobs import Status
 from buttermilkd.ledger import queries
 from buttermilkd.ledger.batches import Answer
 from buttermilkd.ledger.queries import BatchFilter, JobPage
@@ -28,6 +31,8 @@ from buttermilkd.messages import NDJSON, BatchView, CreateBatch, CreatedView
 from buttermilkd.waiting import waiting_for
 
 LONGEST_WAIT = 60
+LOOK_FOR_READER = 1.0
+"""Seconds after which it is looked whether whoever waits is still there."""
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes in a line of a streamed request: the first one holds the batch's parameters."""
 MOST_RECORDS = 10_000_000
@@ -55,11 +60,13 @@ async def one(services: Services, call: Call) -> web.Response:
     view = await _view(services, batch_id)
     try:
         async with asyncio.timeout(patience):
-            while patience and view["ended_at"] is None:
+            while patience and view["ended_at"] is None and not has_gone(call.request):
                 rung = services.ledger.changes.ring_count
                 view = await _view(services, batch_id)
                 if view["ended_at"] is None:
-                    await services.ledger.changes.heard(rung)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_FOR_READER):
+                            await services.ledger.changes.heard(rung)
     except TimeoutError:
         view = await _view(services, batch_id)
     return web.json_response(view)
@@ -164,14 +171,12 @@ async def jobs(services: Services, call: Call) -> web.Response:
 async def results(services: Services, call: Call) -> web.StreamResponse:
     """What the ended jobs of a batch left, a line of JSON each, by number."""
     batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
-    status = call.status()
-    response = web.StreamResponse(headers={"Content-Type": NDJSON})
-    await response.prepare(call.request)
+    return await stream(call, NDJSON, _results(services, batch_id, call.status()))
+
+
+async def _results(services: Services, batch_id: str, status: Status | None) -> AsyncGenerator[bytes]:
     after: int | None = 0
     while after is not None:
         page = JobPage(LARGEST_PAGE, after, status, ended=True)
         rows, after = await services.ledger.query(lambda db: queries.results(db, batch_id, page))  # noqa: B023
-        if rows:
-            await response.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-    await response.write_eof()
-    return response
+        yield "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shlex
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
@@ -11,6 +12,7 @@ from buttermilkd import __version__
 from buttermilkd.clock import iso
 from buttermilkd.config.flow import FlowSettings
 from buttermilkd.control.services import LOOK_AGAIN, Call, Services
+from buttermilkd.control.streams import stream
 from buttermilkd.errors import InvalidRequestError, NotFoundError
 from buttermilkd.idle.view import reporter_views
 from buttermilkd.journal import Kind, about
@@ -179,25 +181,26 @@ async def events(services: Services, call: Call) -> web.StreamResponse:
     since, follow = call.number("since", 0, 2**62), call.flag("follow")
     batch = call.request.query.get("batch")
     batch_id = await services.ledger.query(lambda db: queries.resolve(db, batch)) if batch else None
-    response = web.StreamResponse(headers={"Content-Type": NDJSON})
-    await response.prepare(call.request)
+    return await stream(call, NDJSON, _events(services, since, batch_id, follow=follow))
+
+
+async def _events(
+    services: Services, since: int, batch_id: str | None, *, follow: bool
+) -> AsyncGenerator[bytes]:
     silent_since = services.clock.monotonic()
     while True:
         at = since
         found = await services.ledger.query(lambda db: queries.events(db, at, EVENTS_AT_ONCE, batch_id))  # noqa: B023
-        if found:
-            since = found[-1]["sequence"]
-            await response.write("".join(json.dumps(event) + "\n" for event in found).encode())
-            silent_since = services.clock.monotonic()
-        elif not follow:
-            break
-        else:
+        now = services.clock.monotonic()
+        is_due = follow and now - silent_since > HEARTBEAT
+        if found or is_due:
+            silent_since = now
+        since = found[-1]["sequence"] if found else since
+        yield "".join(json.dumps(event) + "\n" for event in found).encode() or b"\n" * is_due
+        if not found:
+            if not follow:
+                return
             await services.clock.sleep(LOOK_AGAIN)
-            if services.clock.monotonic() - silent_since > HEARTBEAT:
-                await response.write(b"\n")
-                silent_since = services.clock.monotonic()
-    await response.write_eof()
-    return response
 
 
 async def resolve(services: Services, call: Call) -> web.Response:

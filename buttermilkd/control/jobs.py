@@ -1,16 +1,18 @@
 """Routes about single jobs, and what they print."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from aiohttp import web
 
 from buttermilkd.clock import iso
 from buttermilkd.control.services import LOOK_AGAIN, Call, Services
+from buttermilkd.control.streams import stream
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import queries
 from buttermilkd.messages import JobView
 
 LOGS_AT_ONCE = 100
+TEXT = "text/plain; charset=utf-8"
 
 
 async def _resolve(services: Services, call: Call) -> str:
@@ -50,22 +52,13 @@ async def retry(services: Services, call: Call) -> web.Response:
 async def log(services: Services, call: Call) -> web.StreamResponse:
     """What a job printed, of its last attempt; with ``follow`` as it prints, until it has ended."""
     job_id = await _resolve(services, call)
-    return await _stream(call, _log(services, job_id, follow=call.flag("follow")))
+    return await stream(call, TEXT, _log(services, job_id, follow=call.flag("follow")))
 
 
 async def batch_log(services: Services, call: Call) -> web.StreamResponse:
     """What a batch's jobs printed, each line behind its job's id; with ``follow`` until the batch has ended."""
     batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
-    return await _stream(call, _batch_log(services, batch_id, follow=call.flag("follow")))
-
-
-async def _stream(call: Call, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-    await response.prepare(call.request)
-    async for piece in pieces:
-        await response.write(piece)
-    await response.write_eof()
-    return response
+    return await stream(call, TEXT, _batch_log(services, batch_id, follow=call.flag("follow")))
 
 
 def _text(printed: bytes) -> bytes:
@@ -73,7 +66,7 @@ def _text(printed: bytes) -> bytes:
     return printed.decode("utf-8", "backslashreplace").encode()
 
 
-async def _log(services: Services, job_id: str, *, follow: bool) -> AsyncIterator[bytes]:
+async def _log(services: Services, job_id: str, *, follow: bool) -> AsyncGenerator[bytes]:
     sent = b""
     while True:
         status = await services.ledger.job_status(job_id)
@@ -82,15 +75,14 @@ async def _log(services: Services, job_id: str, *, follow: bool) -> AsyncIterato
             printed = await services.ledger.query(lambda db: queries.log(db, job_id))
         # What had been sent is gone from the front where the bounded log left something out, or begun anew.
         new = printed.removeprefix(sent)
-        if new:
-            yield _text(new)
+        yield _text(new)  # nothing, where there is nothing new: somebody may have gone
         sent = printed
         if not follow or status.ended:
             return
         await services.clock.sleep(LOOK_AGAIN)
 
 
-async def _batch_log(services: Services, batch_id: str, *, follow: bool) -> AsyncIterator[bytes]:
+async def _batch_log(services: Services, batch_id: str, *, follow: bool) -> AsyncGenerator[bytes]:
     """Each job's output once it has ended, in the order of ending among those looked at together."""
     shown: set[int] = set()
     while True:
@@ -105,6 +97,7 @@ async def _batch_log(services: Services, batch_id: str, *, follow: bool) -> Asyn
                 if number not in shown:
                     shown.add(number)
                     yield _prefixed(f"{batch_id}.{number}", printed)
+            yield b""
             if len(found) < LOGS_AT_ONCE:
                 break
             after = found[-1][0]

@@ -1,6 +1,7 @@
 """A control socket whose connections are looked at, and a clock that is moved by hand."""
 
 import asyncio
+import json
 import shutil
 import socket
 import tempfile
@@ -12,6 +13,7 @@ from buttermilkd.config.load import load
 from buttermilkd.control.connections import Connections
 from buttermilkd.daemon import assembly
 from buttermilkd.daemon.foundations import Given
+from buttermilkd.ledger import Ledger
 from buttermilkd.places import CONTROL_SOCKET
 from buttermilkd.testing import HandMovedClock, RecordingNotifier
 from tests.unmoved import UNMOVED
@@ -34,8 +36,8 @@ FOLLOW = b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: b\r\n\r\n"
 class Scene:
     """A daemon that runs no jobs, and whoever connects to it."""
 
-    def __init__(self, path: Path, clock: HandMovedClock, connections: Connections) -> None:
-        self.path, self.clock, self.connections = path, clock, connections
+    def __init__(self, path: Path, clock: HandMovedClock, connections: Connections, ledger: Ledger) -> None:
+        self.path, self.clock, self.connections, self.ledger = path, clock, connections, ledger
         self._clients: list[socket.socket] = []
 
     async def connect(self, data: bytes = b"") -> socket.socket:
@@ -64,6 +66,13 @@ class Scene:
             except ConnectionError:
                 return b""
 
+    async def ask(self, client: socket.socket, method: str, path: str, body: object = None) -> bytes:
+        """The body of an answer that comes in one piece."""
+        text = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: b\r\nContent-Length: {len(text)}\r\n\r\n"
+        await self.send(client, head.encode() + text)
+        return (await self.read(client)).partition(b"\r\n\r\n")[2]
+
     async def answers(self, client: socket.socket) -> bool:
         await self.send(client, INFO)
         return (await self.read(client)).startswith(b"HTTP/1.1 200 ")
@@ -91,7 +100,9 @@ async def serving(clock: HandMovedClock) -> AsyncIterator[Scene]:
     given = Given(read=lambda queue: settings, notifier=RecordingNotifier(clock))  # noqa: ARG005
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(assembly.opened(settings, clock, given))
-        scene = Scene(settings.daemon.runtime_dir / CONTROL_SOCKET, clock, daemon.connections)
+        scene = Scene(
+            settings.daemon.runtime_dir / CONTROL_SOCKET, clock, daemon.connections, daemon.services.ledger
+        )
         running = asyncio.ensure_future(daemon.connections.run())
         yield scene
         assert not running.done()

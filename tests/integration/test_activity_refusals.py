@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from buttermilkd.bell import Bell
-from buttermilkd.idle.activity.server import MAX_CONNECTIONS, MAX_CONNECTIONS_PER_UID, ActivityServer
+from buttermilkd.idle.activity.server import (
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_UID,
+    RESERVED,
+    ActivityServer,
+)
 from buttermilkd.testing import HandMovedClock
 from tests.integration.activity_scene import HELLO, Scene, serving, snapshot
 from tests.integration.runner_host import until
@@ -130,9 +135,31 @@ async def test_ten_thousand_connections_stay_bounded_and_their_end_makes_room(sc
     await scene.until(lambda: len(scene.reporters) == 1)
 
 
+CROWD = """
+import os, socket, sys
+name, hello, each, *users = sys.argv[1:]
+held = []
+for user in users:
+    os.seteuid(int(user))
+    for _ in range(int(each)):
+        held.append(socket.socket(socket.AF_UNIX))
+        held[-1].connect("\\0" + name)
+    os.seteuid(0)
+for one in held:
+    try: one.sendall(hello.encode())
+    except OSError: pass
+sys.stdin.read()
+"""
+
+
 @pytest.mark.needs_root
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
-async def test_no_one_user_can_lock_all_others_out() -> None:
+@pytest.mark.parametrize(
+    ("users", "each", "admitted"),
+    [(1, 100, MAX_CONNECTIONS_PER_UID), (4, MAX_CONNECTIONS_PER_UID, MAX_CONNECTIONS - RESERVED)],
+    ids=["one user", "four users"],
+)
+async def test_no_one_user_can_lock_others_out_nor_several_root(users: int, each: int, admitted: int) -> None:
     name = f"\0buttermilkd-test-{os.getpid()}"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(name)
@@ -141,31 +168,22 @@ async def test_no_one_user_can_lock_all_others_out() -> None:
     server, changed = ActivityServer(listener, HandMovedClock()), Bell()
     server.on_change = changed.ring
     running = asyncio.ensure_future(server.run())
-    program = (
-        "import os, socket, sys\n"
-        "os.setuid(65534)\n"
-        "held = [socket.socket(socket.AF_UNIX) for _ in range(100)]\n"
-        "for one in held: one.connect('\\0' + sys.argv[1])\n"
-        "for one in held:\n"
-        "    try: one.sendall(sys.argv[2].encode())\n"
-        "    except OSError: pass\n"
-        "sys.stdin.read()"
-    )
+    uids = (str(65534 - number) for number in range(users))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, name[1:], HELLO.decode(), stdin=subprocess.PIPE
+        *(sys.executable, "-c", CROWD, name[1:], HELLO.decode(), str(each), *uids), stdin=subprocess.PIPE
     )
     async with asyncio.timeout(20):
         # A refusal is no news to the gate, so there is no event to wait for.
-        await until(lambda: server.refusals == 100 - MAX_CONNECTIONS_PER_UID)
-        await until(lambda: len(server.observe().reporters) == MAX_CONNECTIONS_PER_UID)
+        await until(lambda: server.refusals == users * each - admitted)
+        await until(lambda: len(server.observe().reporters) == admitted)
         with socket.socket(socket.AF_UNIX) as other:
             other.connect(name)
             other.sendall(HELLO)
-            while len(server.observe().reporters) < MAX_CONNECTIONS_PER_UID + 1:
+            while len(server.observe().reporters) < admitted + 1:
                 await changed.heard()
         process.kill()
         await process.wait()
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    assert server.refusals == 100 - MAX_CONNECTIONS_PER_UID
+    assert server.refusals == users * each - admitted

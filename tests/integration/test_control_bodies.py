@@ -1,5 +1,6 @@
 """Requests as they should not be: each is answered with a problem, and nothing is created."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from buttermilkd.control import batches, services
 from buttermilkd.messages import NDJSON, PROBLEM
 from buttermilkd.places import CONTROL_SOCKET
 from tests.integration.assembled import opened
@@ -32,8 +34,8 @@ async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[aiohtt
     folder = tmp_path_factory.mktemp("d")
     (folder / "b.toml").write_text(CONFIG)
     async with AsyncExitStack() as stack:
-        services = await stack.enter_async_context(opened(folder / "b.toml"))
-        path = services.settings.daemon.runtime_dir / CONTROL_SOCKET
+        daemon = await stack.enter_async_context(opened(folder / "b.toml"))
+        path = daemon.settings.daemon.runtime_dir / CONTROL_SOCKET
         connector = aiohttp.UnixConnector(str(path))
         yield await stack.enter_async_context(
             aiohttp.ClientSession("http://buttermilkd", connector=connector)
@@ -50,7 +52,7 @@ async def post(
         return response.status, document
 
 
-async def batches(http: aiohttp.ClientSession) -> int:
+async def count(http: aiohttp.ClientSession) -> int:
     async with http.get("/v1/batches", params={"all": "1"}) as response:
         return len((await response.json())["batches"])
 
@@ -80,7 +82,7 @@ async def test_a_wrong_body_is_refused_and_creates_nothing(
     status, problem = await post(http, body, kind)
     assert (status, problem["kind"]) == (400, "invalid")
     assert words in str(problem["detail"])
-    assert await batches(http) == 0
+    assert await count(http) == 0
 
 
 async def test_a_last_line_without_its_newline_counts(http: aiohttp.ClientSession) -> None:
@@ -95,7 +97,56 @@ async def test_a_body_that_breaks_off_creates_nothing(http: aiohttp.ClientSessio
 
     with pytest.raises((aiohttp.ClientError, ConnectionError)):
         await http.post("/v1/batches", data=half(), headers={"Content-Type": NDJSON})
-    assert await batches(http) == 0
+    assert await count(http) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "size", "words"),
+    [
+        ("/v1/pause", "application/json", services.OBJECT_LIMIT, "its body is over 4,194,304 bytes"),
+        ("/v1/batches", NDJSON, batches.LONGEST_LINE, "a line is over 4,194,304 bytes"),
+    ],
+    ids=["what is to be done", "a line"],
+)
+async def test_a_body_that_is_too_large_is_refused_before_its_end(
+    http: aiohttp.ClientSession, path: str, kind: str, size: int, words: str
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * (size // 8)
+
+    async with http.post(path, data=endless(), headers={"Content-Type": kind}) as response:
+        assert (response.status, words in (await response.json(content_type=PROBLEM))["detail"]) == (
+            400,
+            True,
+        )
+    assert await count(http) == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [("BODY_PATIENCE", "no more of it came"), ("BODY_WITHIN", "all of it did not come")]
+)
+@pytest.mark.parametrize("kind", ["application/json", NDJSON])
+async def test_a_body_that_stalls_or_trickles_is_given_up(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, limit: str, words: str, kind: str
+) -> None:
+    monkeypatch.setattr(services, limit, 0.1)
+    answered = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"flow": "hello"'
+        while limit == "BODY_WITHIN":
+            yield b" "
+            await asyncio.sleep(0.01)
+        await answered.wait()
+
+    async with http.post("/v1/batches", data=slow(), headers={"Content-Type": kind}) as response:
+        answered.set()
+        assert (response.status, words in (await response.json(content_type=PROBLEM))["detail"]) == (
+            504,
+            True,
+        )
+    assert await count(http) == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from buttermilkd.idle.activity.server import MAX_CONNECTIONS, MAX_CONNECTIONS_PER_UID, STALE_FOR
+from buttermilkd.idle.activity.server import MAX_CONNECTIONS, MAX_CONNECTIONS_PER_UID, RESERVED, STALE_FOR
 from buttermilkd.reports import (
     MAX_BEAT_MS,
     MAX_LINE,
@@ -49,7 +49,7 @@ def test_it_names_the_limits_that_hold() -> None:
     for text in (
         f"| a line, its newline included | {MAX_LINE:,} bytes |",
         f"| lines a second | {MAX_LINES_PER_SECOND} |",
-        f"| connections | {MAX_CONNECTIONS}, and {MAX_CONNECTIONS_PER_UID} of one user other than root |",
+        f"| connections | {MAX_CONNECTIONS}, and {MAX_CONNECTIONS_PER_UID} of one user other than root; {RESERVED} of all",
         f"| a hello must come within | {STALE_FOR:.0f} s |",
         f"after {STALE_BEATS} beats it counts as busy, {STALE_FOR:.0f} s later it is disconnected",
         f"1 to {MAX_NAME} printable characters",

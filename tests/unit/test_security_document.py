@@ -36,7 +36,7 @@ HTTP = inspect.signature(RequestHandler).parameters
         f"| time for the whole of a body | {services.BODY_WITHIN:,.0f} s |",
         f"| lists and objects within each other | {wire.MAX_DEPTH} |",
         f"every {malformed.TOLD_EVERY:.0f} s at most",
-        f"| connections | {activity.MAX_CONNECTIONS} |",
+        f"| connections | {activity.MAX_CONNECTIONS}, of which {activity.RESERVED} are kept for root",
         f"| connections of one user, root excepted | {activity.MAX_CONNECTIONS_PER_UID} |",
         f"| a line | {reports.MAX_LINE:,} bytes |",
         f"| lines in a second | {reports.MAX_LINES_PER_SECOND} |",

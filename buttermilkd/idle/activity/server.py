@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 MAX_CONNECTIONS = 256
 MAX_CONNECTIONS_PER_UID = 64
 """Of every user but root, so that no one user can lock all others out."""
+RESERVED = 32
+"""Of all, those that root and the daemon's own user alone can have, so that several users cannot lock them out."""
 STALE_FOR = 30.0
 """Seconds that a silent reporter counts as busy before it is dropped; likewise for a peer that says nothing at all."""
 REFUSALS_EVERY = 10.0
@@ -38,6 +41,7 @@ class ActivityServer:
         """``listener`` listens already: what connects before ``run`` is served then."""
         self._listener = listener
         self._clock = clock
+        self._own = (0, os.geteuid())
         self.on_change = on_change
         self._connections: set[ReporterConnection] = set()
         self._per_uid: Counter[int] = Counter()
@@ -90,8 +94,9 @@ class ActivityServer:
     # What its connections tell it
 
     def admit(self, connection: ReporterConnection, peer: Peer) -> str | None:
-        if len(self._connections) >= MAX_CONNECTIONS:
-            return f"over {MAX_CONNECTIONS} connections"
+        most = MAX_CONNECTIONS if peer.uid in self._own else MAX_CONNECTIONS - RESERVED
+        if len(self._connections) >= most:
+            return f"over {most} connections"
         if peer.uid != 0 and self._per_uid[peer.uid] >= MAX_CONNECTIONS_PER_UID:
             return f"over {MAX_CONNECTIONS_PER_UID} connections of one user"
         self._connections.add(connection)
