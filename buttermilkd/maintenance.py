@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from buttermilkd.clock import SystemClock
-from buttermilkd.errors import ConflictError, NotFoundError, StorageError
+from buttermilkd.errors import ConflictError, DamagedError, NotFoundError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.ledger.backup import Known, copy, examined, known, snapshot
-from buttermilkd.ledger.integrity import FILE, check
+from buttermilkd.ledger.integrity import FILE, check, check_presence, size_of
 from buttermilkd.ledger.opening import copying, refusing
 from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, undone
 from buttermilkd.ledger.salvage import Salvaged, salvage
@@ -30,15 +30,17 @@ def back_up(state: Path, target: Path) -> None:
     """Copy the ledger in ``state`` into the empty file ``target``. A daemon may run, or not.
 
     Raises:
-        NotFoundError: there is no ledger.
+        NotFoundError: there is no ledger, or nothing in it.
         StorageError: it cannot be read, or the copy not be written.
     """
     path = state / FILE
     with refusing(path), ExitStack() as stack:
         with _as_owner(state):
-            if not path.exists():
+            check_presence(path)
+            if not size_of(path):
+                why = f"{path} is empty" if path.exists() else f"there is no {path}"
                 raise NotFoundError(
-                    f"cannot find a ledger: there is no {path}", hint="name its configuration: --config FILE"
+                    f"cannot find a ledger: {why}", hint="name its configuration: --config FILE"
                 )
             source = stack.enter_context(snapshot(path))
         with copying(path, target):
@@ -62,19 +64,25 @@ def restore(state: Path, backup: Path) -> tuple[Known, Undone | None, Path | Non
         with _alone(state, "restore the ledger"), refusing(path):
             fold(path)
             lost = undone(source, path)
-            copy(source, fresh_file(state))
-            return knows, lost, replace(state, f"{FILE}.before-restore-{_stamp()}")
+            with fresh_file(state) as fresh:
+                copy(source, fresh)
+                return knows, lost, replace(state, f"{FILE}.before-restore-{_stamp()}")
 
 
 def is_damaged(state: Path) -> str | None:
-    """What is wrong with the ledger in ``state``, on which no daemon works; None where it is whole or not there."""
+    """What is wrong with the ledger in ``state``, on which no daemon works; None where it is whole or not there.
+
+    Raises:
+        StorageError: it cannot be read, which is no damage.
+    """
     path = state / FILE
     try:
         with _as_owner(state), refusing(path):
-            if path.exists():
+            check_presence(path)
+            if size_of(path):
                 with snapshot(path) as connection:
                     check(connection, path)
-    except StorageError as error:
+    except DamagedError as error:
         return str(error)
     return None
 
@@ -88,9 +96,9 @@ def repair(state: Path) -> tuple[Salvaged, Path | None]:
     """
     path = state / FILE
     with _alone(state, "repair the ledger"), refusing(path):
-        fresh = fresh_file(state)
-        saved = salvage(path, fresh, SystemClock().now())
-        return saved, replace(state, f"{FILE}.damaged-{_stamp()}")
+        with fresh_file(state) as fresh:
+            saved = salvage(path, fresh, SystemClock().now())
+            return saved, replace(state, f"{FILE}.damaged-{_stamp()}")
 
 
 def _stamp() -> str:

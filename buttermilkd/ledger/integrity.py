@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from buttermilkd.errors import StorageError
+from buttermilkd.errors import DamagedError
 
 FILE = "ledger.sqlite3"
 WAL = "-wal"
@@ -84,8 +84,10 @@ class Mark:
 def check_presence(path: Path) -> None:
     """Refuse what SQLite would take for a new ledger, though it is what is left of one.
 
+    SQLite removes the commits beside an empty file even where it is to read only: so this comes before it.
+
     Raises:
-        StorageError: the file is empty or missing, and something beside it says that it was not.
+        DamagedError: the file is empty or missing, and something beside it says that it was not.
     """
     if size_of(path):
         return
@@ -101,7 +103,7 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     """Read every page once, and compare what can be compared without reading the indexes for each row.
 
     Raises:
-        StorageError: it is damaged; the message says how.
+        DamagedError: the message says how.
         sqlite3.Error: it cannot even be read.
     """
     findings = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({FINDINGS})")]
@@ -111,13 +113,14 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
         raise damaged(path, "; ".join(lines[:FINDINGS]) or findings[0])
 
 
-def damaged(path: Path, how: str) -> StorageError:
-    return StorageError(f"cannot use the ledger {path}: it is damaged: {how}", hint=MEND)
+def damaged(path: Path, how: str) -> DamagedError:
+    return DamagedError(f"cannot use the ledger {path}: it is damaged: {how}", hint=MEND)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that changes nothing. Raises sqlite3.Error."""
+    """A connection that changes nothing. Raises sqlite3.Error, and DamagedError as ``check_presence`` does."""
+    check_presence(path)
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -13,14 +14,28 @@ from buttermilkd.ledger.schema import configure
 FRESH = f"{FILE}.new"
 
 
-def fresh_file(folder: Path) -> Path:
-    """An empty file for the new ledger; whatever an earlier try has left there is removed. Raises OSError."""
+@contextmanager
+def fresh_file(folder: Path) -> Iterator[Path]:
+    """An empty file for the new ledger, which ``replace`` puts in its place, or nobody: then it is removed.
+
+    Whatever an earlier try has left there is removed as well.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     path = folder / FRESH
+    _remove(path)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640))
+        path.chmod(0o640)
+        yield path
+    finally:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
     for suffix in ("", WAL, "-shm", "-journal"):
         with_suffix(path, suffix).unlink(missing_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640))
-    path.chmod(0o640)
-    return path
 
 
 def replace(folder: Path, kept_as: str) -> Path | None:
@@ -35,7 +50,7 @@ def replace(folder: Path, kept_as: str) -> Path | None:
     path, fresh = folder / FILE, folder / FRESH
     with fresh.open("rb") as file:
         os.fsync(file.fileno())
-    kept = _unused(folder, kept_as) if size_of(path) or size_of(with_suffix(path, WAL)) else None
+    kept = _unused(folder, kept_as) if path.exists() or size_of(with_suffix(path, WAL)) else None
     if kept is not None:
         _move(path, kept)
         if size_of(with_suffix(path, WAL)):
@@ -66,7 +81,7 @@ def _unused(folder: Path, name: str) -> Path:
 
 def fold(path: Path) -> None:
     """Have SQLite write what lies in the WAL into the ledger itself, where it can."""
-    if path.exists():
+    if size_of(path):  # beside an empty file SQLite would remove the WAL
         with suppress(sqlite3.Error), closing(sqlite3.connect(path, isolation_level=None)) as connection:
             configure(connection)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

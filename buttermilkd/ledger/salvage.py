@@ -144,6 +144,8 @@ def _guess(pages: Pages, leaf: int, known: dict[str, Shape]) -> Shape | None:
 
 def _copy_history(db: sqlite3.Connection, path: Path) -> None:
     """What became of the machine's time: its table is of another kind, and worth no more than an attempt."""
+    if not size_of(path):
+        return
     with suppress(sqlite3.Error), reading(path) as damaged:
         for row in damaged.execute("SELECT * FROM idle_history"):
             db.execute("INSERT OR IGNORE INTO idle_history VALUES (?, ?, ?, ?, ?, ?, ?)", tuple(row))
