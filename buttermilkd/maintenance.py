@@ -10,7 +10,7 @@ from buttermilkd.clock import SystemClock
 from buttermilkd.errors import ConflictError, DamagedError, NotFoundError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.ledger.backup import Known, copy, examined, known, snapshot
-from buttermilkd.ledger.integrity import FILE, check, check_presence, size_of
+from buttermilkd.ledger.integrity import FILE, Mark, check, check_presence, size_of
 from buttermilkd.ledger.opening import copying, refusing
 from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, undone
 from buttermilkd.ledger.salvage import Salvaged, salvage
@@ -69,6 +69,12 @@ def restore(state: Path, backup: Path) -> tuple[Known, Undone | None, Path | Non
                 return knows, lost, replace(state, f"{FILE}.before-restore-{_stamp()}")
 
 
+def was_closed_well(state: Path) -> bool:
+    """Whether the ledger in ``state`` is the one that was closed, with nothing wrong. Raises StorageError."""
+    with refusing(state / FILE):
+        return Mark(state).holds()
+
+
 def is_damaged(state: Path) -> str | None:
     """What is wrong with the ledger in ``state``, on which no daemon works; None where it is whole or not there.
 
@@ -95,10 +101,9 @@ def repair(state: Path) -> tuple[Salvaged, Path | None]:
         StorageError: the new one cannot be written.
     """
     path = state / FILE
-    with _alone(state, "repair the ledger"), refusing(path):
-        with fresh_file(state) as fresh:
-            saved = salvage(path, fresh, SystemClock().now())
-            return saved, replace(state, f"{FILE}.damaged-{_stamp()}")
+    with _alone(state, "repair the ledger"), refusing(path), fresh_file(state) as fresh:
+        saved = salvage(path, fresh, SystemClock().now())
+        return saved, replace(state, f"{FILE}.damaged-{_stamp()}")
 
 
 def _stamp() -> str:

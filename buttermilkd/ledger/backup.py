@@ -12,7 +12,17 @@ from urllib.parse import quote
 
 from buttermilkd.errors import ConflictError, StorageError, UnavailableError
 from buttermilkd.jobs import Status
-from buttermilkd.ledger.integrity import COPY, FILE, WAL, check, check_presence, damaged, reading, size_of, with_suffix
+from buttermilkd.ledger.integrity import (
+    COPY,
+    FILE,
+    WAL,
+    check,
+    check_presence,
+    damaged,
+    reading,
+    size_of,
+    with_suffix,
+)
 from buttermilkd.ledger.opening import refusal
 from buttermilkd.ledger.schema import VERSION, version_of
 

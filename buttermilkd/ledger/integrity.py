@@ -51,13 +51,20 @@ class Mark:
         Raises:
             OSError: the folder cannot be written.
         """
+        if not self._path.exists():
+            return False
+        holds = self.holds()
+        self._path.unlink()
+        sync_folder(self._path.parent)
+        return holds
+
+    def holds(self) -> bool:
+        """Whether it is there and says that this ledger was closed well. Raises OSError."""
         try:
             text = self._path.read_text("ascii", "replace")
         except FileNotFoundError:
             return False
-        self._path.unlink()
-        sync_folder(self._path.parent)
-        return bool(text == self._text()) and not size_of(with_suffix(self._ledger, WAL))
+        return bool(text) and text == self._text() and not size_of(with_suffix(self._ledger, WAL))
 
     def set(self) -> None:
         """Write it: the ledger has been closed, and nothing was wrong with it.

@@ -1,12 +1,16 @@
 """What the commands of an operator do to a ledger of which little is left: nothing is lost that was there before."""
 
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from buttermilkd.cli.doctor.asked import Installation
+from buttermilkd.cli.doctor.findings import Finding
+from buttermilkd.cli.doctor.repair import examine, mended
 from buttermilkd.errors import ButtermilkError, NotFoundError, StorageError
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.integrity import FILE, MARK
@@ -14,6 +18,7 @@ from buttermilkd.maintenance import back_up, is_damaged, repair, restore, verify
 from buttermilkd.testing import HandMovedClock
 from tests.integration.test_ledger import completed, numbered, spec, take
 from tests.integration.test_ledger_integrity import opened_by
+from tests.privileges import unprivileged
 
 WAL = f"{FILE}-wal"
 
@@ -106,3 +111,46 @@ async def test_a_backup_of_an_empty_ledger_names_the_ledger(tmp_path: Path) -> N
     (tmp_path / FILE).touch()
     with pytest.raises(NotFoundError, match=f"{tmp_path / FILE} is empty"):
         back_up(tmp_path, tmp_path / "copy")
+
+
+def findings_of(found: Iterable[Finding]) -> dict[str, list[str]]:
+    """What is well and what is not."""
+    told: dict[str, list[str]] = {"ok": [], "bad": []}
+    for finding in found:
+        told["ok" if finding.ok else "bad"].append(f"{finding.subject}: {finding.detail}")
+    return told
+
+
+@pytest.mark.parametrize("how", ["is missing", "was emptied after a clean stop"])
+async def test_the_doctor_sees_what_the_daemon_would_refuse_and_says_where_it_looks(
+    how: str, tmp_path: Path, clock: HandMovedClock
+) -> None:
+    state = await crashed(tmp_path, clock)
+    if how == "is missing":
+        (state / FILE).unlink()
+    else:
+        await opened_by(state, clock)
+        (state / FILE).write_bytes(b"")
+    with pytest.raises(StorageError, match="it is damaged"):
+        await opened_by(state, clock)
+    (seen,) = findings_of(examine(state))["bad"]
+    assert "ledger: cannot use the ledger" in seen
+    done = findings_of(mended(Installation(tmp_path / "control.sock", None), state))
+    assert done["bad"] == []
+    assert done["ok"][0] == f"repair: looks at {state}"
+    assert await opened_by(state, clock) == (3 if how == "is missing" else 0)
+
+
+def test_files_that_cannot_be_opened_are_told_one_by_one() -> None:
+    state = Path(tempfile.mkdtemp(prefix="buttermilkd-"))
+    try:
+        state.chmod(0o755)
+        for name in (FILE, WAL):
+            (state / name).touch(0o000)
+        with unprivileged():
+            told = findings_of(mended(Installation(state / "control.sock", None), state))
+        assert told["bad"] == [
+            f"repair: cannot open {state / name}: Permission denied" for name in sorted((FILE, WAL))
+        ]
+    finally:
+        shutil.rmtree(state)
