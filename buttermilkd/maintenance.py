@@ -12,7 +12,7 @@ from buttermilkd.host.instance import sole_instance
 from buttermilkd.ledger.backup import Known, copy, examined, known, snapshot
 from buttermilkd.ledger.integrity import FILE, Mark, check, check_presence, size_of
 from buttermilkd.ledger.opening import copying, refusing
-from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, undone
+from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, take_up, undone
 from buttermilkd.ledger.salvage import Salvaged, salvage
 
 
@@ -66,6 +66,7 @@ def restore(state: Path, backup: Path) -> tuple[Known, Undone | None, Path | Non
             lost = undone(source, path)
             with fresh_file(state) as fresh:
                 copy(source, fresh)
+                take_up(fresh, 0 if lost is None else lost.latest)
                 return knows, lost, replace(state, f"{FILE}.before-restore-{_stamp()}")
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from buttermilkd.ledger import outbox
 from buttermilkd.ledger.integrity import FILE, MARK, WAL, size_of, sync_folder, with_suffix
-from buttermilkd.ledger.schema import configure
+from buttermilkd.ledger.schema import configure, migrate
 
 FRESH = f"{FILE}.new"
 
@@ -64,6 +65,28 @@ def replace(folder: Path, kept_as: str) -> Path | None:
     return kept
 
 
+def take_up(fresh: Path, latest: int) -> None:
+    """Make a copy ready to go on after what it does not know: event numbers follow on ``latest``, and the next
+    start asks the other hosts, and Pub/Sub anew for what has not ended: its messages may be gone.
+
+    Raises:
+        sqlite3.Error: it cannot be written.
+    """
+    with closing(sqlite3.connect(fresh, isolation_level=None)) as db:
+        db.row_factory = sqlite3.Row
+        configure(db)
+        migrate(db, str(fresh))
+        db.execute("BEGIN IMMEDIATE")
+        outbox.note_loss(db)
+        (known,) = db.execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
+        ).fetchone()
+        db.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
+        db.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (max(known, latest),))
+        db.execute("COMMIT")
+        db.execute("PRAGMA journal_mode = DELETE")
+
+
 def _move(path: Path, target: Path) -> None:
     with suppress(FileNotFoundError):
         path.rename(target)
@@ -95,6 +118,8 @@ class Undone:
     """Jobs that have ended, and run again."""
     unknown: list[str]
     """Batches that it does not have."""
+    latest: int
+    """The number of the newest event."""
 
 
 def undone(connection: sqlite3.Connection, newer: Path) -> Undone | None:
@@ -116,7 +141,10 @@ def undone(connection: sqlite3.Connection, newer: Path) -> Undone | None:
             """SELECT batch_id FROM newer.batches WHERE phase <> 'staged'
                AND batch_id NOT IN (SELECT batch_id FROM main.batches) ORDER BY key"""
         ).fetchall()
-        return Undone(again, [row["batch_id"] for row in rows])
+        (latest,) = connection.execute(
+            "SELECT coalesce(max(seq), 0) FROM newer.sqlite_sequence WHERE name = 'events'"
+        ).fetchone()
+        return Undone(again, [row["batch_id"] for row in rows], latest)
     except sqlite3.Error:
         return None
     finally:

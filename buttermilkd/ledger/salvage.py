@@ -49,7 +49,7 @@ def salvage(path: Path, fresh: Path, now: float) -> Salvaged:
         db.execute("BEGIN IMMEDIATE")
         _fill(db, path, told)
         _copy_history(db, path)
-        told.reconciled = reconcile(db, now, told.unreadable)
+        told.reconciled = reconcile(db, now)
         told.saved = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in shapes()}
         told.saved["jobs"] -= told.reconciled.lost
         db.execute("COMMIT")
