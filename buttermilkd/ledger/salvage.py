@@ -88,12 +88,18 @@ def _fill_from(db: sqlite3.Connection, pages: Pages, told: Salvaged) -> None:
     roots = _roots(pages, pages.leaves_below(1, seen))
     if not set(known) <= set(roots):
         roots = _roots(pages, pages.other_leaves(seen, freed=has_header)) | roots
+    strange: dict[int, Shape] = {}
     for table, shape in known.items():
         for leaf in pages.leaves_below(roots.get(table, 0), seen):
-            told.unreadable[table] += _write(db, pages, leaf, shape)
+            if _is_of(pages, leaf, shape):
+                told.unreadable[table] += _write(db, pages, leaf, shape)
+            else:
+                # The way to it is wrong, as where a page was written to another's place: what is right may follow.
+                seen.discard(leaf)
+                strange.setdefault(leaf, shape)
     for leaf in pages.other_leaves(seen, freed=has_header):
-        if (guess := _guess(pages, leaf, known)) is not None:
-            told.unreadable[guess.table] += _write(db, pages, leaf, guess)
+        if (found := _guess(pages, leaf, known) or strange.get(leaf)) is not None:
+            told.unreadable[found.table] += _write(db, pages, leaf, found)
 
 
 def _refuse_newer(pages: Pages) -> None:
@@ -131,6 +137,12 @@ def _write(db: sqlite3.Connection, pages: Pages, leaf: int, shape: Shape) -> int
     for count, rows in groups.items():
         db.executemany(shape.insertion(count), rows)
     return lost
+
+
+def _is_of(pages: Pages, leaf: int, shape: Shape) -> bool:
+    """Whether most rows of a page can belong to this table."""
+    fit = [row is not None and shape.fitted(row) is not None for row in pages.rows_on(leaf)]
+    return 2 * sum(fit) >= len(fit)
 
 
 def _guess(pages: Pages, leaf: int, known: dict[str, Shape]) -> Shape | None:

@@ -123,6 +123,22 @@ async def test_all_rows_are_saved_where_only_the_way_to_them_is_damaged(
         assert await count(ledger, "status = 'pending'") == BATCHES * JOBS - JOBS - 1
 
 
+@pytest.mark.parametrize(("over", "by"), [("batches", "jobs"), ("results", "jobs"), ("attempts", "results")])
+async def test_a_page_that_was_written_to_the_place_of_another_costs_no_more_than_what_was_there(
+    over: str, by: str, path: Path, clock: HandMovedClock
+) -> None:
+    def misdirect(content: bytearray) -> None:
+        page = root(path, by) - 1
+        overwrite({root(path, over): bytes(content[page * PAGE : (page + 1) * PAGE])})(content)
+
+    copy = damaged(path, misdirect)
+    async with AsyncExitStack() as stack:
+        told, ledger = await saved_from(copy, clock, stack)
+        assert (told.saved["jobs"], told.saved["results"]) == (BATCHES * JOBS, JOBS)
+        assert told.reconciled.lost == 0
+        assert await count(ledger, "status = 'completed'") == JOBS
+
+
 @pytest.mark.parametrize("what", ["nothing", "outbox"])
 async def test_what_was_at_pubsub_is_published_anew_after_a_repair_whatever_was_readable(
     what: str, path: Path, clock: HandMovedClock
