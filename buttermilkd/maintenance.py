@@ -10,7 +10,7 @@ from buttermilkd.clock import SystemClock
 from buttermilkd.errors import ConflictError, DamagedError, NotFoundError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.ledger.backup import Known, copy, examined, known, snapshot
-from buttermilkd.ledger.integrity import FILE, Mark, check, check_presence, size_of
+from buttermilkd.ledger.integrity import FILE, Mark, check, check_log, check_presence, size_of
 from buttermilkd.ledger.opening import copying, refusing
 from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, take_up, undone
 from buttermilkd.ledger.salvage import Salvaged, salvage
@@ -37,6 +37,7 @@ def back_up(state: Path, target: Path) -> None:
     with refusing(path), ExitStack() as stack:
         with _as_owner(state):
             check_presence(path)
+            check_log(path)
             if not size_of(path):
                 why = f"{path} is empty" if path.exists() else f"there is no {path}"
                 raise NotFoundError(
@@ -86,6 +87,7 @@ def is_damaged(state: Path) -> str | None:
     try:
         with _as_owner(state), refusing(path):
             check_presence(path)
+            check_log(path)
             if size_of(path):
                 with snapshot(path) as connection:
                     check(connection, path)

@@ -2,12 +2,13 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from buttermilkd.errors import DamagedError
+from buttermilkd.ledger.wal import is_broken
 
 FILE = "ledger.sqlite3"
 WAL = "-wal"
@@ -104,6 +105,19 @@ def check_presence(path: Path) -> None:
     # One that is missing was moved away, by somebody who wants to begin anew.
     if path.exists() and size_of(path.with_name(MARK)):
         raise damaged(path, "it is empty, and was not when it was closed")
+
+
+def check_log(path: Path, worked: Callable[[], None] = lambda: None) -> None:
+    """Refuse a ledger of whose commits SQLite would drop some in silence; before SQLite opens it, which may remove them.
+
+    Raises:
+        DamagedError: one in its WAL cannot be read, and others follow.
+        OSError: the WAL cannot be read.
+    """
+    log = with_suffix(path, WAL)
+    # A daemon may be writing meanwhile, and be seen in the midst of it: what is damaged is so for ever.
+    if size_of(log) and all(is_broken(log.read_bytes(), worked) for _ in range(2)):
+        raise damaged(path, f"a commit in {log.name} cannot be read, and others follow it")
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:

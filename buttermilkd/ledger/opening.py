@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buttermilkd.errors import StorageError
-from buttermilkd.ledger.integrity import COPY, FILE, Mark, check, check_presence, damaged, is_damage, size_of
+from buttermilkd.ledger.integrity import COPY, FILE, Mark, check, check_log, check_presence, damaged, is_damage, size_of
 from buttermilkd.ledger.schema import VERSION, configure, migrate, version_of
 from buttermilkd.ledger.writer import storage_error
 
@@ -29,6 +29,8 @@ def opened(folder: Path, worked: Callable[[], None] | None = None) -> sqlite3.Co
         was_closed_well = Mark(folder).take()
         (folder / COPY).unlink(missing_ok=True)  # of a daemon that died
         is_due = size_of(path) > 0 and not was_closed_well
+        if is_due:
+            check_log(path, worked or (lambda: None))
         return _connected(path, worked, is_due=is_due)
     except (sqlite3.Error, OSError) as error:
         raise refusal(error, path) from error

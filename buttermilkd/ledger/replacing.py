@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from buttermilkd.errors import DamagedError
 from buttermilkd.ledger import outbox
-from buttermilkd.ledger.integrity import FILE, MARK, WAL, size_of, sync_folder, with_suffix
+from buttermilkd.ledger.integrity import FILE, MARK, WAL, check_log, size_of, sync_folder, with_suffix
 from buttermilkd.ledger.schema import configure, migrate
 
 FRESH = f"{FILE}.new"
@@ -103,8 +104,11 @@ def _unused(folder: Path, name: str) -> Path:
 
 
 def fold(path: Path) -> None:
-    """Have SQLite write what lies in the WAL into the ledger itself, where it can."""
-    if size_of(path):  # beside an empty file SQLite would remove the WAL
+    """Have SQLite write what lies in the WAL into the ledger itself, where it can do so with all of it."""
+    with suppress(DamagedError):
+        check_log(path)
+        if not size_of(path):
+            return  # beside an empty file SQLite would remove the WAL
         with suppress(sqlite3.Error), closing(sqlite3.connect(path, isolation_level=None)) as connection:
             configure(connection)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,5 +1,6 @@
 """What the commands of an operator do to a ledger of which little is left: nothing is lost that was there before."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from buttermilkd.ledger.integrity import FILE, MARK
 from buttermilkd.maintenance import back_up, is_damaged, repair, restore, verify
 from buttermilkd.testing import HandMovedClock
 from tests.integration.test_ledger import completed, numbered, spec, take
-from tests.integration.test_ledger_integrity import opened_by
+from tests.integration.test_ledger_integrity import PAGE, opened_by
 from tests.privileges import unprivileged
 
 WAL = f"{FILE}-wal"
@@ -75,6 +76,69 @@ async def test_a_ledger_that_is_not_there_any_more_is_damaged_and_mended_from_th
     assert f"it {how}" in (is_damaged(state) or "")
     saved, _ = repair(state)
     assert (saved.saved["batches"], saved.saved["jobs"], saved.saved["results"]) == (1, 3, 1)
+    assert is_damaged(state) is None
+    assert await opened_by(state, clock) == 3
+
+
+def frames(wal: bytes | bytearray) -> list[int]:
+    """Where the frames of a WAL begin."""
+    return list(range(32, len(wal) - PAGE, 24 + PAGE))
+
+
+def commits(wal: bytes | bytearray) -> list[int]:
+    """Where those begin that end a commit."""
+    return [at for at in frames(wal) if wal[at + 4 : at + 8] != bytes(4)]
+
+
+def spoil(wal: bytearray, at: int) -> None:
+    wal[at] ^= 1
+
+
+BROKEN: dict[str, Callable[[bytearray], None]] = {
+    "the end of a commit": lambda wal: spoil(wal, commits(wal)[-3] + 24 + 2000),
+    "the beginning of a commit": lambda wal: spoil(wal, commits(wal)[-3] + 24 + PAGE + 24 + 5),
+    "what frames a page": lambda wal: spoil(wal, commits(wal)[1] + 9),
+    "the beginning of the log": lambda wal: spoil(wal, 17),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+async def test_a_commit_that_cannot_be_read_before_others_is_damage_and_those_others_are_saved(
+    what: str, tmp_path: Path, clock: HandMovedClock
+) -> None:
+    state = await crashed(tmp_path, clock)
+    back_up(state, tmp_path / "backup")
+    wal = bytearray((state / WAL).read_bytes())
+    BROKEN[what](wal)
+    (state / WAL).write_bytes(wal)
+    for refused in (opened_by(state, clock), asyncio.to_thread(back_up, state, tmp_path / "copy")):
+        with pytest.raises(StorageError, match="others follow it"):
+            await refused
+    assert "others follow it" in (is_damaged(state) or "")
+    shutil.copytree(state, tmp_path / "again")
+    for kept in (repair(state)[1], restore(tmp_path / "again", tmp_path / "backup")[2]):
+        assert kept is not None
+        assert kept.with_name(f"{kept.name}-wal").read_bytes() == wal
+    assert await opened_by(state, clock) == 3
+
+
+TORN: dict[str, Callable[[bytearray], None]] = {
+    "its end": lambda wal: spoil(wal, commits(wal)[-1] + 24),
+    "its beginning": lambda wal: spoil(wal, commits(wal)[-2] + 24 + PAGE + 24),
+    "all after it": lambda wal: wal.extend(bytes(3 * (24 + PAGE))),
+    "half a frame": lambda wal: wal.__delitem__(slice(len(wal) - 1000, None)),
+}
+
+
+@pytest.mark.parametrize("what", TORN)
+async def test_the_last_commit_may_be_in_pieces_after_a_power_cut_and_that_is_no_damage(
+    what: str, tmp_path: Path, clock: HandMovedClock
+) -> None:
+    state = await crashed(tmp_path, clock)
+    wal = bytearray((state / WAL).read_bytes())
+    wal = wal[: commits(wal)[-1] + 24 + PAGE]
+    TORN[what](wal)
+    (state / WAL).write_bytes(wal)
     assert is_damaged(state) is None
     assert await opened_by(state, clock) == 3
 
