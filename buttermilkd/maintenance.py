@@ -10,9 +10,9 @@ from buttermilkd.clock import SystemClock
 from buttermilkd.errors import ConflictError, DamagedError, NotFoundError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.ledger.backup import Known, copy, examined, known, snapshot
-from buttermilkd.ledger.integrity import FILE, Mark, check, check_log, check_presence, size_of
+from buttermilkd.ledger.integrity import FILE, Mark, begun, check, check_log, check_presence, size_of
 from buttermilkd.ledger.opening import copying, refusing
-from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, take_up, undone
+from buttermilkd.ledger.replacing import Undone, finish, fold, fresh_file, replace, take_up, undone
 from buttermilkd.ledger.salvage import Salvaged, salvage
 
 
@@ -62,7 +62,7 @@ def restore(state: Path, backup: Path) -> tuple[Known, Undone | None, Path | Non
     path = state / FILE
     with examined(backup) as source:
         knows = known(source)
-        with _alone(state, "restore the ledger"), refusing(path):
+        with _alone(state, "restore the ledger"):
             fold(path)
             lost = undone(source, path)
             with fresh_file(state) as fresh:
@@ -96,6 +96,14 @@ def is_damaged(state: Path) -> str | None:
     return None
 
 
+def finished(state: Path) -> bool:
+    """Finish a restore or a repair that was cut short; whether there was one. Raises as ``repair``."""
+    if not begun(state / FILE):
+        return False
+    with _alone(state, "finish what was begun"):
+        return True
+
+
 def repair(state: Path) -> tuple[Salvaged, Path | None]:
     """Make a new ledger of all that can be read in the damaged one in ``state``; where the damaged one is now.
 
@@ -104,7 +112,7 @@ def repair(state: Path) -> tuple[Salvaged, Path | None]:
         StorageError: the new one cannot be written.
     """
     path = state / FILE
-    with _alone(state, "repair the ledger"), refusing(path), fresh_file(state) as fresh:
+    with _alone(state, "repair the ledger"), fresh_file(state) as fresh:
         saved = salvage(path, fresh, SystemClock().now())
         return saved, replace(state, f"{FILE}.damaged-{_stamp()}")
 
@@ -122,7 +130,8 @@ def _alone(state: Path, what: str) -> Iterator[None]:
         )
     with _as_owner(state):
         try:
-            with sole_instance(state):
+            with sole_instance(state), refusing(state / FILE):
+                finish(state)
                 yield
         except ConflictError as error:
             told = str(error).removeprefix("cannot start: ")

@@ -1,5 +1,6 @@
 """Whether a ledger is whole: a mark that says that it was closed well, and a check where it was not."""
 
+import glob
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ WAL = "-wal"
 MARK = "clean"
 COPY = f"{FILE}.copy"
 """What the daemon makes for whoever asks it for a backup."""
+NEXT = ".next"
+"""What is added to the name under which a ledger will be kept, for the one that takes its place."""
 FINDINGS = 5
 """Faults that are named: one is enough to know, and a damaged ledger may have millions."""
 MEND = (
@@ -95,8 +98,11 @@ def check_presence(path: Path) -> None:
     SQLite removes the commits beside an empty file even where it is to read only: so this comes before it.
 
     Raises:
-        DamagedError: the file is empty or missing, and something beside it says that it was not.
+        DamagedError: the file is empty or missing, and something beside it says that it was not, or that another one
+            is about to take its place.
     """
+    if begun(path):
+        raise damaged(path, "another one was to take its place, and that was cut short")
     if size_of(path):
         return
     if size_of(with_suffix(path, WAL)):
@@ -105,6 +111,11 @@ def check_presence(path: Path) -> None:
     # One that is missing was moved away, by somebody who wants to begin anew.
     if path.exists() and size_of(path.with_name(MARK)):
         raise damaged(path, "it is empty, and was not when it was closed")
+
+
+def begun(path: Path) -> list[Path]:
+    """Ledgers that are whole, and are to take the place of the one at ``path``."""
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}.*{NEXT}"))
 
 
 def check_log(path: Path, worked: Callable[[], None] = lambda: None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from buttermilkd.errors import StorageError
 from buttermilkd.ledger.integrity import COPY, FILE, Mark, check, check_log, check_presence, damaged, is_damage, size_of
+from buttermilkd.ledger.replacing import finish
 from buttermilkd.ledger.schema import VERSION, configure, migrate, version_of
 from buttermilkd.ledger.writer import storage_error
 
@@ -25,6 +26,7 @@ def opened(folder: Path, worked: Callable[[], None] | None = None) -> sqlite3.Co
     """
     path = folder / FILE
     try:
+        finish(folder)
         check_presence(path)
         was_closed_well = Mark(folder).take()
         (folder / COPY).unlink(missing_ok=True)  # of a daemon that died

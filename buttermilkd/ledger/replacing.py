@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from buttermilkd.errors import DamagedError
 from buttermilkd.ledger import outbox
-from buttermilkd.ledger.integrity import FILE, MARK, WAL, check_log, size_of, sync_folder, with_suffix
+from buttermilkd.ledger.integrity import FILE, MARK, NEXT, WAL, begun, check_log, size_of, sync_folder, with_suffix
 from buttermilkd.ledger.schema import configure, migrate
 
 FRESH = f"{FILE}.new"
@@ -43,8 +43,7 @@ def _remove(path: Path) -> None:
 def replace(folder: Path, kept_as: str) -> Path | None:
     """Have the file of ``fresh_file`` take the ledger's place; where the old one is now, if there was one.
 
-    At each moment there is either the old ledger or the new one under its name, or none, but never one with the
-    other's commits beside it.
+    It is done as soon as the new one has a name that says so: whoever comes next finishes what is cut short then.
 
     Raises:
         OSError: the folder cannot be written.
@@ -52,18 +51,34 @@ def replace(folder: Path, kept_as: str) -> Path | None:
     path, fresh = folder / FILE, folder / FRESH
     with fresh.open("rb") as file:
         os.fsync(file.fileno())
-    kept = _unused(folder, kept_as) if path.exists() or size_of(with_suffix(path, WAL)) else None
-    if kept is not None:
-        _move(path, kept)
+    kept = _unused(folder, kept_as)
+    had_one = path.exists() or size_of(with_suffix(path, WAL)) > 0
+    fresh.rename(with_suffix(kept, NEXT))
+    sync_folder(folder)
+    finish(folder)
+    return kept if had_one else None
+
+
+def finish(folder: Path) -> None:
+    """Finish a replacement, before SQLite looks at the ledger: it would take the commits of one for the other's.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = folder / FILE
+    for ready in begun(path):
+        kept = ready.with_name(ready.name.removesuffix(NEXT))
+        if path.exists():
+            kept = _unused(folder, kept.name)
+            _move(path, kept)
         if size_of(with_suffix(path, WAL)):
             _move(with_suffix(path, WAL), with_suffix(kept, WAL))
-    for suffix in (WAL, "-shm"):
-        with_suffix(path, suffix).unlink(missing_ok=True)
-    (folder / MARK).unlink(missing_ok=True)
-    sync_folder(folder)
-    fresh.replace(path)
-    sync_folder(folder)
-    return kept
+        for suffix in (WAL, "-shm"):
+            with_suffix(path, suffix).unlink(missing_ok=True)
+        (folder / MARK).unlink(missing_ok=True)
+        sync_folder(folder)
+        ready.replace(path)
+        sync_folder(folder)
 
 
 def take_up(fresh: Path, latest: int) -> None:

@@ -13,7 +13,7 @@ from buttermilkd.cli.doctor.asked import Installation
 from buttermilkd.cli.doctor.findings import Finding
 from buttermilkd.cli.doctor.repair import examine, mended
 from buttermilkd.errors import ButtermilkError, NotFoundError, StorageError
-from buttermilkd.ledger import Ledger
+from buttermilkd.ledger import Ledger, replacing
 from buttermilkd.ledger.integrity import FILE, MARK
 from buttermilkd.maintenance import back_up, is_damaged, repair, restore, verify
 from buttermilkd.testing import HandMovedClock
@@ -141,6 +141,54 @@ async def test_the_last_commit_may_be_in_pieces_after_a_power_cut_and_that_is_no
     (state / WAL).write_bytes(wal)
     assert is_damaged(state) is None
     assert await opened_by(state, clock) == 3
+
+
+@pytest.mark.parametrize("finisher", ["the daemon", "doctor"])
+@pytest.mark.parametrize("is_broken", [False, True])
+async def test_a_restore_that_is_cut_short_at_any_step_leaves_the_old_ledger_or_the_new_one_and_keeps_both(
+    is_broken: bool, finisher: str, tmp_path: Path, clock: HandMovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = await crashed(tmp_path, clock)
+    back_up(crash, tmp_path / "backup")
+    if is_broken:
+        wal = bytearray((crash / WAL).read_bytes())
+        BROKEN["the end of a commit"](wal)
+        (crash / WAL).write_bytes(wal)
+    for step in range(1, 20):
+        state = tmp_path / f"state{step}"
+        shutil.copytree(crash, state)
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            cut_at(step, patch)
+            restore(state, tmp_path / "backup")
+            assert step > 5
+            break
+        is_new = bool([*state.glob("*.next"), *state.glob("*before-restore*")])
+        if finisher == "doctor":
+            assert findings_of(mended(Installation(state / "control.sock", None), state))["bad"] == []
+        elif is_broken and not is_new:
+            with pytest.raises(StorageError, match="others follow it"):
+                await opened_by(state, clock)
+            continue
+        assert await opened_by(state, clock) == 3
+        if is_new and is_broken:
+            assert wal in [file.read_bytes() for file in state.glob("*before-restore*-wal")]
+
+
+def cut_at(step: int, patch: pytest.MonkeyPatch) -> None:
+    """Break off before this step of those that change names."""
+    left = [step]
+
+    def counted(call: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object, **kwargs: object) -> object:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+            return call(*args, **kwargs)
+
+        return wrapped
+
+    for owner, name in ((Path, "rename"), (Path, "replace"), (replacing, "sync_folder")):
+        patch.setattr(owner, name, counted(getattr(owner, name)))
 
 
 async def test_an_empty_ledger_that_was_closed_well_is_kept_and_makes_room_for_a_new_one(

@@ -51,8 +51,10 @@ def mended(installation: Installation, state: Path) -> Iterator[Finding]:
     yield good("repair", f"looks at {state}" if state.is_dir() else f"there is no {state}")
     yield from _rights(state)
     yield from _sockets(installation.socket.parent)
-    from buttermilkd.maintenance import is_damaged, repair  # noqa: PLC0415 - as above
+    from buttermilkd.maintenance import finished, is_damaged, repair  # noqa: PLC0415 - as above
 
+    if finished(state):
+        yield good("repair", "another ledger was to take this one's place: that was cut short, and is done now")
     if (how := is_damaged(state)) is None:
         return
     try:
