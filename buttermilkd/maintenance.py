@@ -90,7 +90,7 @@ def is_damaged(state: Path) -> str | None:
             check_log(path)
             if size_of(path):
                 with snapshot(path) as connection:
-                    check(connection, path)
+                    check(connection, path, indexes=True)
     except DamagedError as error:
         return str(error)
     return None

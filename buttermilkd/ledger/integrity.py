@@ -131,14 +131,15 @@ def check_log(path: Path, worked: Callable[[], None] = lambda: None) -> None:
         raise damaged(path, f"a commit in {log.name} cannot be read, and others follow it")
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Read every page once, and compare what can be compared without reading the indexes for each row.
+def check(connection: sqlite3.Connection, path: Path, *, indexes: bool = False) -> None:
+    """Read every page once, and compare what can be compared with that; with ``indexes`` also each row with these.
 
     Raises:
         DamagedError: the message says how.
         sqlite3.Error: it cannot even be read.
     """
-    findings = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({FINDINGS})")]
+    which = "integrity_check" if indexes else "quick_check"
+    findings = [str(row[0]) for row in connection.execute(f"PRAGMA {which}({FINDINGS})")]
     if findings != ["ok"]:
         # The first line may be no more than a heading.
         lines = [line for finding in findings for line in finding.splitlines() if not line.startswith("***")]

@@ -8,7 +8,7 @@ from pathlib import Path
 from buttermilkd.errors import StorageError
 from buttermilkd.ledger.integrity import COPY, FILE, Mark, check, check_log, check_presence, damaged, is_damage, size_of
 from buttermilkd.ledger.replacing import finish
-from buttermilkd.ledger.schema import VERSION, configure, migrate, version_of
+from buttermilkd.ledger.schema import VERSION, configure, migrate, renew_indexes, version_of
 from buttermilkd.ledger.writer import storage_error
 
 INSTRUCTIONS = 1_000_000
@@ -50,6 +50,8 @@ def _connected(path: Path, worked: Callable[[], None] | None, *, is_due: bool) -
         if is_due and version_of(connection) <= VERSION:
             check(connection, path)
         migrate(connection, str(path))
+        if is_due:
+            renew_indexes(connection, str(path))
     except BaseException:
         connection.close()
         raise
