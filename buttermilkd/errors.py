@@ -86,6 +86,10 @@ class StorageError(ButtermilkError):
     http_status = 507
 
 
+class DamagedError(StorageError):
+    """The ledger can be read, and what is there is not what was written."""
+
+
 class UnavailableError(ButtermilkError):
     """Not now: the daemon is stopping, or a service behind it does not answer."""
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from buttermilkd.clock import SystemClock
-from buttermilkd.errors import ConflictError, NotFoundError, StorageError
+from buttermilkd.errors import ConflictError, DamagedError, NotFoundError
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.ledger.backup import Known, copy, examined, known, snapshot
-from buttermilkd.ledger.integrity import FILE, check
+from buttermilkd.ledger.integrity import FILE, Mark, begun, check, check_log, check_presence, size_of
 from buttermilkd.ledger.opening import copying, refusing
-from buttermilkd.ledger.replacing import Undone, fold, fresh_file, replace, undone
+from buttermilkd.ledger.replacing import Undone, finish, fold, fresh_file, replace, take_up, undone
 from buttermilkd.ledger.salvage import Salvaged, salvage
 
 
@@ -30,15 +30,18 @@ def back_up(state: Path, target: Path) -> None:
     """Copy the ledger in ``state`` into the empty file ``target``. A daemon may run, or not.
 
     Raises:
-        NotFoundError: there is no ledger.
+        NotFoundError: there is no ledger, or nothing in it.
         StorageError: it cannot be read, or the copy not be written.
     """
     path = state / FILE
     with refusing(path), ExitStack() as stack:
         with _as_owner(state):
-            if not path.exists():
+            check_presence(path)
+            check_log(path)
+            if not size_of(path):
+                why = f"{path} is empty" if path.exists() else f"there is no {path}"
                 raise NotFoundError(
-                    f"cannot find a ledger: there is no {path}", hint="name its configuration: --config FILE"
+                    f"cannot find a ledger: {why}", hint="name its configuration: --config FILE"
                 )
             source = stack.enter_context(snapshot(path))
         with copying(path, target):
@@ -59,24 +62,46 @@ def restore(state: Path, backup: Path) -> tuple[Known, Undone | None, Path | Non
     path = state / FILE
     with examined(backup) as source:
         knows = known(source)
-        with _alone(state, "restore the ledger"), refusing(path):
+        with _alone(state, "restore the ledger"):
             fold(path)
             lost = undone(source, path)
-            copy(source, fresh_file(state))
-            return knows, lost, replace(state, f"{FILE}.before-restore-{_stamp()}")
+            with fresh_file(state) as fresh:
+                copy(source, fresh)
+                take_up(fresh, 0 if lost is None else lost.latest)
+                return knows, lost, replace(state, f"{FILE}.before-restore-{_stamp()}")
+
+
+def was_closed_well(state: Path) -> bool:
+    """Whether the ledger in ``state`` is the one that was closed, with nothing wrong. Raises StorageError."""
+    with refusing(state / FILE):
+        return Mark(state).holds()
 
 
 def is_damaged(state: Path) -> str | None:
-    """What is wrong with the ledger in ``state``, on which no daemon works; None where it is whole or not there."""
+    """What is wrong with the ledger in ``state``, on which no daemon works; None where it is whole or not there.
+
+    Raises:
+        StorageError: it cannot be read, which is no damage.
+    """
     path = state / FILE
     try:
         with _as_owner(state), refusing(path):
-            if path.exists():
+            check_presence(path)
+            check_log(path)
+            if size_of(path):
                 with snapshot(path) as connection:
-                    check(connection, path)
-    except StorageError as error:
+                    check(connection, path, indexes=True)
+    except DamagedError as error:
         return str(error)
     return None
+
+
+def finished(state: Path) -> bool:
+    """Finish a restore or a repair that was cut short; whether there was one. Raises as ``repair``."""
+    if not begun(state / FILE):
+        return False
+    with _alone(state, "finish what was begun"):
+        return True
 
 
 def repair(state: Path) -> tuple[Salvaged, Path | None]:
@@ -87,8 +112,7 @@ def repair(state: Path) -> tuple[Salvaged, Path | None]:
         StorageError: the new one cannot be written.
     """
     path = state / FILE
-    with _alone(state, "repair the ledger"), refusing(path):
-        fresh = fresh_file(state)
+    with _alone(state, "repair the ledger"), fresh_file(state) as fresh:
         saved = salvage(path, fresh, SystemClock().now())
         return saved, replace(state, f"{FILE}.damaged-{_stamp()}")
 
@@ -106,7 +130,8 @@ def _alone(state: Path, what: str) -> Iterator[None]:
         )
     with _as_owner(state):
         try:
-            with sole_instance(state):
+            with sole_instance(state), refusing(state / FILE):
+                finish(state)
                 yield
         except ConflictError as error:
             told = str(error).removeprefix("cannot start: ")

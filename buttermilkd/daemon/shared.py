@@ -86,5 +86,7 @@ def shared_queue(
         clock=clock,
     )
     queue.release(given_back=recovered.given_back, dropped=recovered.dropped)
+    if recovered.is_incomplete:
+        queue.make_up()
     stack.push_async_callback(queue.close)
     return queue

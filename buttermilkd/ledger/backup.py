@@ -12,7 +12,17 @@ from urllib.parse import quote
 
 from buttermilkd.errors import ConflictError, StorageError, UnavailableError
 from buttermilkd.jobs import Status
-from buttermilkd.ledger.integrity import COPY, FILE, WAL, check, damaged, reading, size_of, with_suffix
+from buttermilkd.ledger.integrity import (
+    COPY,
+    FILE,
+    WAL,
+    check,
+    check_presence,
+    damaged,
+    reading,
+    size_of,
+    with_suffix,
+)
 from buttermilkd.ledger.opening import refusal
 from buttermilkd.ledger.schema import VERSION, version_of
 
@@ -42,6 +52,7 @@ def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises:
         sqlite3.Error: it cannot be read.
+        DamagedError: only commits beside it are left of it.
     """
     with reading(path) as connection:
         connection.execute("BEGIN")
@@ -124,6 +135,7 @@ def examined(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         StorageError: it is damaged, no ledger, or from a newer version.
     """
+    check_presence(path)
     try:
         # A copy on a disk that nobody may write has no place for what SQLite keeps beside a file in WAL mode.
         fixed = "" if size_of(with_suffix(path, WAL)) else "&immutable=1"

@@ -1,13 +1,15 @@
 """Whether a ledger is whole: a mark that says that it was closed well, and a check where it was not."""
 
+import glob
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from buttermilkd.errors import StorageError
+from buttermilkd.errors import DamagedError
+from buttermilkd.ledger.wal import is_broken
 
 FILE = "ledger.sqlite3"
 WAL = "-wal"
@@ -15,6 +17,8 @@ WAL = "-wal"
 MARK = "clean"
 COPY = f"{FILE}.copy"
 """What the daemon makes for whoever asks it for a backup."""
+NEXT = ".next"
+"""What is added to the name under which a ledger will be kept, for the one that takes its place."""
 FINDINGS = 5
 """Faults that are named: one is enough to know, and a damaged ledger may have millions."""
 MEND = (
@@ -51,13 +55,20 @@ class Mark:
         Raises:
             OSError: the folder cannot be written.
         """
+        if not self._path.exists():
+            return False
+        holds = self.holds()
+        self._path.unlink()
+        sync_folder(self._path.parent)
+        return holds
+
+    def holds(self) -> bool:
+        """Whether it is there and says that this ledger was closed well. Raises OSError."""
         try:
             text = self._path.read_text("ascii", "replace")
         except FileNotFoundError:
             return False
-        self._path.unlink()
-        sync_folder(self._path.parent)
-        return bool(text == self._text()) and not size_of(with_suffix(self._ledger, WAL))
+        return bool(text) and text == self._text() and not size_of(with_suffix(self._ledger, WAL))
 
     def set(self) -> None:
         """Write it: the ledger has been closed, and nothing was wrong with it.
@@ -84,9 +95,14 @@ class Mark:
 def check_presence(path: Path) -> None:
     """Refuse what SQLite would take for a new ledger, though it is what is left of one.
 
+    SQLite removes the commits beside an empty file even where it is to read only: so this comes before it.
+
     Raises:
-        StorageError: the file is empty or missing, and something beside it says that it was not.
+        DamagedError: the file is empty or missing, and something beside it says that it was not, or that another one
+            is about to take its place.
     """
+    if begun(path):
+        raise damaged(path, "another one was to take its place, and that was cut short")
     if size_of(path):
         return
     if size_of(with_suffix(path, WAL)):
@@ -97,27 +113,47 @@ def check_presence(path: Path) -> None:
         raise damaged(path, "it is empty, and was not when it was closed")
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Read every page once, and compare what can be compared without reading the indexes for each row.
+def begun(path: Path) -> list[Path]:
+    """Ledgers that are whole, and are to take the place of the one at ``path``."""
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}.*{NEXT}"))
+
+
+def check_log(path: Path, worked: Callable[[], None] = lambda: None) -> None:
+    """Refuse a ledger of whose commits SQLite would drop some in silence; before SQLite opens it, which may remove them.
 
     Raises:
-        StorageError: it is damaged; the message says how.
+        DamagedError: one in its WAL cannot be read, and others follow.
+        OSError: the WAL cannot be read.
+    """
+    log = with_suffix(path, WAL)
+    # A daemon may be writing meanwhile, and be seen in the midst of it: what is damaged is so for ever.
+    if size_of(log) and all(is_broken(log.read_bytes(), worked) for _ in range(2)):
+        raise damaged(path, f"a commit in {log.name} cannot be read, and others follow it")
+
+
+def check(connection: sqlite3.Connection, path: Path, *, indexes: bool = False) -> None:
+    """Read every page once, and compare what can be compared with that; with ``indexes`` also each row with these.
+
+    Raises:
+        DamagedError: the message says how.
         sqlite3.Error: it cannot even be read.
     """
-    findings = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({FINDINGS})")]
+    which = "integrity_check" if indexes else "quick_check"
+    findings = [str(row[0]) for row in connection.execute(f"PRAGMA {which}({FINDINGS})")]
     if findings != ["ok"]:
         # The first line may be no more than a heading.
         lines = [line for finding in findings for line in finding.splitlines() if not line.startswith("***")]
         raise damaged(path, "; ".join(lines[:FINDINGS]) or findings[0])
 
 
-def damaged(path: Path, how: str) -> StorageError:
-    return StorageError(f"cannot use the ledger {path}: it is damaged: {how}", hint=MEND)
+def damaged(path: Path, how: str) -> DamagedError:
+    return DamagedError(f"cannot use the ledger {path}: it is damaged: {how}", hint=MEND)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that changes nothing. Raises sqlite3.Error."""
+    """A connection that changes nothing. Raises sqlite3.Error, and DamagedError as ``check_presence`` does."""
+    check_presence(path)
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row

@@ -112,7 +112,6 @@ class Ledger:
             lambda db: recovery.recover(db, most_interruptions, self.teller, now)
         )
         await self.finish_stops(cancelled=True)
-        await self._writer.call(lambda db: outbox.begin_again(db, now))
         await self._writer.call(lambda db: db.set_progress_handler(None, 0))
         return recovered
 

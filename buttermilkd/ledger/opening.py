@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buttermilkd.errors import StorageError
-from buttermilkd.ledger.integrity import COPY, FILE, Mark, check, check_presence, damaged, is_damage, size_of
-from buttermilkd.ledger.schema import VERSION, configure, migrate, version_of
+from buttermilkd.ledger.integrity import COPY, FILE, Mark, check, check_log, check_presence, damaged, is_damage, size_of
+from buttermilkd.ledger.replacing import finish
+from buttermilkd.ledger.schema import VERSION, configure, migrate, renew_indexes, version_of
 from buttermilkd.ledger.writer import storage_error
 
 INSTRUCTIONS = 1_000_000
@@ -25,10 +26,13 @@ def opened(folder: Path, worked: Callable[[], None] | None = None) -> sqlite3.Co
     """
     path = folder / FILE
     try:
+        finish(folder)
         check_presence(path)
         was_closed_well = Mark(folder).take()
         (folder / COPY).unlink(missing_ok=True)  # of a daemon that died
         is_due = size_of(path) > 0 and not was_closed_well
+        if is_due:
+            check_log(path, worked or (lambda: None))
         return _connected(path, worked, is_due=is_due)
     except (sqlite3.Error, OSError) as error:
         raise refusal(error, path) from error
@@ -46,6 +50,8 @@ def _connected(path: Path, worked: Callable[[], None] | None, *, is_due: bool) -
         if is_due and version_of(connection) <= VERSION:
             check(connection, path)
         migrate(connection, str(path))
+        if is_due:
+            renew_indexes(connection, str(path))
     except BaseException:
         connection.close()
         raise

@@ -173,7 +173,8 @@ def announce_again(connection: sqlite3.Connection, now: float) -> None:
 
 
 def note_loss(connection: sqlite3.Connection) -> None:
-    """Pub/Sub has lost everything: what is asked for from here and has not ended is to be published anew, but not yet.
+    """Pub/Sub has lost everything, or this ledger what was done: what is asked for from here and has not ended is to be
+    published anew, but not yet. A daemon that starts does it, once it has asked the other hosts.
 
     Of batches of other hosts these are jobs that began here and wait again: their messages were this host's.
     """
@@ -187,8 +188,13 @@ def note_loss(connection: sqlite3.Connection) -> None:
     )
 
 
+def is_loss_noted(connection: sqlite3.Connection) -> bool:
+    """Whether ``begin_again`` is due: after ``note_loss``, until it is done."""
+    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM batches WHERE published < 0)").fetchone()[0])
+
+
 def begin_again(connection: sqlite3.Connection, now: float) -> int:
-    """Publish it now; how many batches that are. A daemon that starts does it, too."""
+    """Publish it now; how many batches that are."""
     for batch in connection.execute(
         "SELECT * FROM batches WHERE queue = 'pubsub' AND origin IS NOT NULL AND published < 0"
     ).fetchall():

@@ -4,7 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from buttermilkd.jobs import Job, Status, job_id
-from buttermilkd.ledger import events
+from buttermilkd.ledger import events, outbox
 from buttermilkd.ledger.claims import close_finished, count, stop_if_asked
 from buttermilkd.ledger.teller import Teller
 
@@ -21,6 +21,8 @@ class Recovered:
     """Messages, by their ack ids, that are to be given out again."""
     dropped: list[str]
     """Messages that are to be acknowledged."""
+    is_incomplete: bool
+    """What others have told may not be here, and what was published from here may be lost."""
 
 
 def recover(connection: sqlite3.Connection, most: int, teller: Teller, now: float) -> Recovered:
@@ -68,6 +70,7 @@ def recover(connection: sqlite3.Connection, most: int, teller: Teller, now: floa
         [_job(row) for row in failed],
         _leases(connection, again),
         _leases(connection, failed),
+        outbox.is_loss_noted(connection),
     )
 
 

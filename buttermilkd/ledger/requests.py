@@ -49,6 +49,9 @@ def claim(
             books.move(book, Status(row["status"]), Status.CANCELLED)
         elif judgement.fate is Fate.ADOPT:
             connection.execute("UPDATE leases SET ack_id = ? WHERE job = ?", (arrival.ack_id, row["id"]))
+        elif judgement.fate is Fate.DROP and known.status.ended:
+            # Whoever asks may have gone back to a backup: nobody else would tell it, and it would wait for ever.
+            teller.tell_known(connection, book.key, row["id"])
         if judgement.fate in (Fate.TAKE, Fate.CANCEL):
             changed.setdefault(book.key, []).append(row["id"])
         _note(claimed, judgement, arrival)

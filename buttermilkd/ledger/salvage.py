@@ -49,7 +49,7 @@ def salvage(path: Path, fresh: Path, now: float) -> Salvaged:
         db.execute("BEGIN IMMEDIATE")
         _fill(db, path, told)
         _copy_history(db, path)
-        told.reconciled = reconcile(db, now, told.unreadable)
+        told.reconciled = reconcile(db, now)
         told.saved = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in shapes()}
         told.saved["jobs"] -= told.reconciled.lost
         db.execute("COMMIT")
@@ -88,12 +88,18 @@ def _fill_from(db: sqlite3.Connection, pages: Pages, told: Salvaged) -> None:
     roots = _roots(pages, pages.leaves_below(1, seen))
     if not set(known) <= set(roots):
         roots = _roots(pages, pages.other_leaves(seen, freed=has_header)) | roots
+    strange: dict[int, Shape] = {}
     for table, shape in known.items():
         for leaf in pages.leaves_below(roots.get(table, 0), seen):
-            told.unreadable[table] += _write(db, pages, leaf, shape)
+            if _is_of(pages, leaf, shape):
+                told.unreadable[table] += _write(db, pages, leaf, shape)
+            else:
+                # The way to it is wrong, as where a page was written to another's place: what is right may follow.
+                seen.discard(leaf)
+                strange.setdefault(leaf, shape)
     for leaf in pages.other_leaves(seen, freed=has_header):
-        if (guess := _guess(pages, leaf, known)) is not None:
-            told.unreadable[guess.table] += _write(db, pages, leaf, guess)
+        if (found := _guess(pages, leaf, known) or strange.get(leaf)) is not None:
+            told.unreadable[found.table] += _write(db, pages, leaf, found)
 
 
 def _refuse_newer(pages: Pages) -> None:
@@ -133,6 +139,12 @@ def _write(db: sqlite3.Connection, pages: Pages, leaf: int, shape: Shape) -> int
     return lost
 
 
+def _is_of(pages: Pages, leaf: int, shape: Shape) -> bool:
+    """Whether most rows of a page can belong to this table."""
+    fit = [row is not None and shape.fitted(row) is not None for row in pages.rows_on(leaf)]
+    return 2 * sum(fit) >= len(fit)
+
+
 def _guess(pages: Pages, leaf: int, known: dict[str, Shape]) -> Shape | None:
     """The table to which most rows of a page can belong."""
     votes: Counter[str] = Counter()
@@ -144,6 +156,8 @@ def _guess(pages: Pages, leaf: int, known: dict[str, Shape]) -> Shape | None:
 
 def _copy_history(db: sqlite3.Connection, path: Path) -> None:
     """What became of the machine's time: its table is of another kind, and worth no more than an attempt."""
+    if not size_of(path):
+        return
     with suppress(sqlite3.Error), reading(path) as damaged:
         for row in damaged.execute("SELECT * FROM idle_history"):
             db.execute("INSERT OR IGNORE INTO idle_history VALUES (?, ?, ?, ?, ?, ?, ?)", tuple(row))

@@ -34,6 +34,16 @@ class Teller:
             update = outbox.update_for(row, found, _parameters(variants, found), self.host)
             outbox.put(connection, Topic.STATUS, update)
 
+    def tell_known(self, connection: sqlite3.Connection, batch: int, job: int) -> None:
+        """What is known of a job, wherever it ran: in this host's name, since no host listens to itself."""
+        row = _batch(connection, batch)
+        if row["queue"] == SHARED:
+            found = _job(connection, job)
+            parameters = _parameters(json.loads(row["variants"]), found)
+            outbox.put(
+                connection, Topic.STATUS, outbox.update_for(row, found, parameters, self.host)
+            )
+
     def tell_stop(self, connection: sqlite3.Connection, batch: int, now: float) -> None:
         """That a failure has stopped a batch, if its error policy says so."""
         row = _batch(connection, batch)

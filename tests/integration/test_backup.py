@@ -10,7 +10,7 @@ import pytest
 
 from buttermilkd.errors import ConflictError, NotFoundError, StorageError, UnavailableError
 from buttermilkd.host.instance import sole_instance
-from buttermilkd.ledger import Ledger
+from buttermilkd.ledger import Ledger, events
 from buttermilkd.ledger.backup import PAGES, copy, copy_for_asker, snapshot
 from buttermilkd.ledger.integrity import COPY, FILE
 from buttermilkd.ledger.schema import VERSION
@@ -85,6 +85,7 @@ async def test_a_restored_ledger_says_what_it_knows_and_what_is_lost_and_keeps_t
         ledger = await Ledger.open(state, clock, stack)
         await ledger.settle([completed(one) for one in await take(ledger, 2)])
         await ledger.create(spec("later"), numbered(3), None)
+        latest = await ledger.query(events.last)
     knows, lost, kept = restore(state, backup)
     assert (knows.batches, knows.jobs, knows.unfinished) == (1, 3, 3)
     assert knows.at == clock.now() - 60.0
@@ -96,6 +97,8 @@ async def test_a_restored_ledger_says_what_it_knows_and_what_is_lost_and_keeps_t
     assert (state / FILE).stat().st_mode & 0o777 == 0o640
     async with AsyncExitStack() as stack:
         ledger = await Ledger.open(state, clock, stack)
+        await ledger.record("test", "whoever has heard of the latest event hears of this one")
+        assert await ledger.query(events.last) == latest + 1
         assert len(await take(ledger)) == 3
 
 

@@ -12,8 +12,9 @@ from buttermilkd.errors import StorageError
 from buttermilkd.ledger import Ledger
 from buttermilkd.ledger.integrity import COPY, FILE, MARK, Mark
 from buttermilkd.ledger.schema import VERSION
+from buttermilkd.maintenance import is_damaged
 from buttermilkd.testing import HandMovedClock
-from tests.integration.test_ledger import numbered, spec
+from tests.integration.test_ledger import numbered, spec, take
 
 PAGE = 4096
 JOBS = 500
@@ -101,6 +102,29 @@ async def test_a_damaged_ledger_is_refused_after_a_crash_with_its_name_and_the_m
         assert "buttermilkctl doctor --repair" in (caught.value.hint or "")
         assert "buttermilkctl restore" in (caught.value.hint or "")
     assert path.read_bytes() == content
+
+
+STALE = bytes([0x0A, 0, 0, 0, 0, 0x10, 0, 0])
+"""How the page of an index begins in which there is nothing."""
+
+
+@pytest.mark.parametrize("index", ["batches_open", "jobs_due", "jobs_running"])
+async def test_an_index_that_misses_something_after_a_crash_keeps_no_job_from_running(
+    index: str, tmp_path: Path, clock: HandMovedClock
+) -> None:
+    path = await made(tmp_path, clock)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE jobs SET status = 'running' WHERE id = 1")
+        db.execute("UPDATE jobs SET due = 1.0 WHERE id = 2")
+        db.execute("UPDATE batches SET pending = pending - 1, running = 1, next_job = 3")
+        (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (index,)).fetchone()
+    overwrite(path, (root - 1) * PAGE, STALE.ljust(PAGE, b"\0"))
+    assert f"missing from index {index}" in (is_damaged(tmp_path) or "")
+    async with AsyncExitStack() as stack:
+        ledger = await Ledger.open(tmp_path, clock, stack)
+        assert len((await ledger.recover(10)).interrupted) == 1
+        assert len(await take(ledger, JOBS)) == JOBS
+    assert is_damaged(tmp_path) is None
 
 
 async def test_a_ledger_that_was_put_there_by_hand_is_checked_whatever_mark_lies_beside_it(

@@ -123,6 +123,36 @@ async def test_all_rows_are_saved_where_only_the_way_to_them_is_damaged(
         assert await count(ledger, "status = 'pending'") == BATCHES * JOBS - JOBS - 1
 
 
+@pytest.mark.parametrize(("over", "by"), [("batches", "jobs"), ("results", "jobs"), ("attempts", "results")])
+async def test_a_page_that_was_written_to_the_place_of_another_costs_no_more_than_what_was_there(
+    over: str, by: str, path: Path, clock: HandMovedClock
+) -> None:
+    def misdirect(content: bytearray) -> None:
+        page = root(path, by) - 1
+        overwrite({root(path, over): bytes(content[page * PAGE : (page + 1) * PAGE])})(content)
+
+    copy = damaged(path, misdirect)
+    async with AsyncExitStack() as stack:
+        told, ledger = await saved_from(copy, clock, stack)
+        assert (told.saved["jobs"], told.saved["results"]) == (BATCHES * JOBS, JOBS)
+        assert told.reconciled.lost == 0
+        assert await count(ledger, "status = 'completed'") == JOBS
+
+
+@pytest.mark.parametrize("what", ["nothing", "outbox"])
+async def test_what_was_at_pubsub_is_published_anew_after_a_repair_whatever_was_readable(
+    what: str, path: Path, clock: HandMovedClock
+) -> None:
+    """A retry that waited to be published is not missed by anybody where it is gone."""
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE batches SET queue = 'pubsub', published = 10 WHERE batch_id = 'b1'")
+    lost = {root(path, "outbox"): bytes(PAGE)} if what == "outbox" else {}
+    copy = damaged(path, overwrite(lost))
+    async with AsyncExitStack() as stack:
+        _, ledger = await saved_from(copy, clock, stack)
+        assert (await ledger.recover(10)).is_incomplete
+
+
 async def test_commits_that_are_in_the_wal_alone_are_saved(path: Path, clock: HandMovedClock) -> None:
     copy = damaged(path, lambda content: content.__setitem__(slice(0, 100), bytes(100)), wal=True)
     async with AsyncExitStack() as stack:

@@ -8,6 +8,8 @@ import pytest
 
 from buttermilkd.errors import StorageError
 from buttermilkd.jobs import Ending, Event, Outcome, Settlement, Taken
+from buttermilkd.ledger import events
+from buttermilkd.maintenance import back_up, restore
 from buttermilkd.queues.pubsub import batching
 from buttermilkd.queues.pubsub.api import Message, Outgoing
 from buttermilkd.sharing import Post
@@ -39,6 +41,58 @@ async def test_a_batch_is_published_whole_where_pubsub_is_lost_in_the_midst_of_i
     await until(lambda: len(fleet.waiting) >= 1000)
     fleet.cloud.lose_everything()
     await until(lambda: len({job["job_id"] for job in fleet.waiting}) == 2500, fleet.clock)
+
+
+async def test_a_host_that_went_back_to_a_backup_asks_what_it_has_missed_and_for_the_rest_again(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    two, state = await fleet.join("two"), tmp_path / "state"
+    async with host_in_memory(state, fleet.clock, fleet.cloud, "one", ("f",)) as one:
+        await settle_loop()
+        await one.add("b", "f", ["x", "y", "z"])
+        await one.told()
+        back_up(state, tmp_path / "backup")
+        (here,), (elsewhere,) = await take(one), await take(two)
+        await end(one, here)
+        await end(two, elsewhere)
+        await one.told()
+    _, lost, _ = restore(state, tmp_path / "backup")
+    assert lost is not None
+    assert lost.again == 2
+    async with host_in_memory(state, fleet.clock, fleet.cloud, "one", ("f",)) as one:
+        recovered = await one.ledger.recover(10)
+        assert recovered.is_incomplete
+        one.queue.make_up()
+        begun = []
+        while (await fleet.batch(one))["completed"] < 3:
+            await fleet.clock.advance(1)
+            for taken in await two.queue.take({"f": 3}, 3):
+                begun.append(taken.job.job_id)
+                await end(two, taken)
+        assert {*begun, here.job.job_id, elsewhere.job.job_id} == {"b.1", "b.2", "b.3"}
+        assert len(begun) == 1
+        assert not (await one.ledger.recover(10)).is_incomplete
+
+
+async def test_what_nobody_else_has_heard_of_runs_again_where_a_host_went_back_to_a_backup(
+    tmp_path: Path, clock: HandMovedClock
+) -> None:
+    cloud, state = Cloud(clock), tmp_path / "state"
+    async with host_in_memory(state, clock, cloud) as one:
+        await settle_loop()
+        await one.add("b", "f", ["x"])
+        await one.told()
+        back_up(state, tmp_path / "backup")
+        (taken,) = await take(one)
+        await end(one, taken)
+        await one.told()
+    restore(state, tmp_path / "backup")
+    async with host_in_memory(state, clock, cloud) as one:
+        assert (await one.ledger.recover(10)).is_incomplete
+        one.queue.make_up()
+        await until(lambda: len(cloud.subscriptions["jobs-sub"]) == 1, clock)
+        assert len(await take(one)) == 1
+        assert not (await one.ledger.recover(10)).is_incomplete
 
 
 async def test_messages_of_a_flow_that_was_removed_go_back(fleet: Fleet, tmp_path: Path) -> None:

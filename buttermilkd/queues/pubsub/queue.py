@@ -182,6 +182,10 @@ class PubsubQueue:
         self._leases.give_back(given_back)
         self._leases.acknowledge(dropped)
 
+    def make_up(self) -> None:
+        """Ask the other hosts what was missed, tell them what is known here, and publish what has not ended anew."""
+        self._mending.emptied()
+
     # The port
 
     async def take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
