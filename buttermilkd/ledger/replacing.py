@@ -10,7 +10,17 @@ from urllib.parse import quote
 
 from buttermilkd.errors import DamagedError
 from buttermilkd.ledger import outbox
-from buttermilkd.ledger.integrity import FILE, MARK, NEXT, WAL, begun, check_log, size_of, sync_folder, with_suffix
+from buttermilkd.ledger.integrity import (
+    FILE,
+    MARK,
+    NEXT,
+    WAL,
+    begun,
+    check_log,
+    size_of,
+    sync_folder,
+    with_suffix,
+)
 from buttermilkd.ledger.schema import configure, migrate
 
 FRESH = f"{FILE}.new"
