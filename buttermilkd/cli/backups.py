@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from buttermilkd.ledger.replacing import Undone
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_LEDGER = "ledger.sqlite3"
 _NAMED = 20
 """Batches that are named to people; JSON has them all."""
 
@@ -40,15 +41,32 @@ def backup(session: Session, file: Path, force: bool) -> None:
     """
     from buttermilkd.maintenance import verify  # noqa: PLC0415 - no other command needs it
 
+    if _is_of_a_ledger(file):
+        raise ConflictError(
+            f"cannot write {file}: it belongs to a ledger", hint="choose a name in another folder"
+        )
     with _written_whole(file, replace=force) as part:
         _copy(session, part)
-        knows = verify(part)
+        try:
+            knows = verify(part)
+        except StorageError as error:
+            # What is wrong with a copy is wrong with the ledger: the copy will be gone.
+            installation = Installation.of(session.client().socket, os.environ)
+            ledger = state_dir_of(session.config, installation) / _LEDGER
+            raise StorageError(str(error).replace(str(part), str(ledger)), hint=error.hint) from error
     size = file.stat().st_size
     if session.json:
         print_json({"file": str(file), "bytes": size, **_document(knows)})
         return
     session.say(f"{visible(str(file))}: {_sentence(knows)}; {size // 2**20 + 1:,} MiB")
     session.advise(f"to go back to it, while no daemon runs: buttermilkctl restore {file}")
+
+
+def _is_of_a_ledger(file: Path) -> bool:
+    """Whether it is a daemon's, or would be taken for that: to write there would pull a ledger away beneath it."""
+    folder = file.absolute().parent
+    is_ours = file.name.startswith(_LEDGER) or file.name in ("clean", "lock")
+    return is_ours and (folder / "lock").exists()
 
 
 def _copy(session: Session, part: Path) -> None:
@@ -79,7 +97,8 @@ def _written_whole(file: Path, *, replace: bool) -> Iterator[Path]:
         raise _exists(file)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)
-        os.fchmod(descriptor, 0o640)
+        with suppress(PermissionError):  # some file systems have no modes
+            os.fchmod(descriptor, 0o640)
         os.close(descriptor)
         part = Path(name)
         try:
@@ -87,7 +106,7 @@ def _written_whole(file: Path, *, replace: bool) -> Iterator[Path]:
             if replace:
                 part.replace(file)
             else:
-                file.hardlink_to(part)  # in contrast to a rename, it fails where somebody was faster
+                _name(part, file)
             _sync_folder(file.absolute().parent)
         finally:
             part.unlink(missing_ok=True)
@@ -97,6 +116,21 @@ def _written_whole(file: Path, *, replace: bool) -> Iterator[Path]:
         raise StorageError(
             f"cannot write {file}: {error.strerror}", hint="choose another place, or make room"
         ) from error
+
+
+def _name(part: Path, file: Path) -> None:
+    """Give it this name. Raises OSError; FileExistsError: somebody was faster."""
+    try:
+        file.hardlink_to(part)
+    except FileExistsError:
+        raise
+    except OSError:  # not every file system has links
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+        try:
+            part.replace(file)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
 
 
 def _exists(file: Path) -> ConflictError:

@@ -14,7 +14,7 @@ from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import TRANSITIONS, BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.journal import Kind, about
-from buttermilkd.ledger import batches, claims, dead, events, history, integrity, outbox, queries, recovery
+from buttermilkd.ledger import batches, claims, dead, events, history, integrity, queries, recovery
 from buttermilkd.ledger.opening import opened
 from buttermilkd.ledger.reader import Reader
 from buttermilkd.ledger.teller import Teller

@@ -6,7 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buttermilkd.errors import StorageError
-from buttermilkd.ledger.integrity import COPY, FILE, Mark, check, check_log, check_presence, damaged, is_damage, size_of
+from buttermilkd.ledger.integrity import (
+    COPY,
+    FILE,
+    Mark,
+    check,
+    check_log,
+    check_presence,
+    damaged,
+    is_damage,
+    size_of,
+)
 from buttermilkd.ledger.replacing import finish
 from buttermilkd.ledger.schema import VERSION, configure, migrate, renew_indexes, version_of
 from buttermilkd.ledger.writer import storage_error

@@ -173,8 +173,10 @@ def announce_again(connection: sqlite3.Connection, now: float) -> None:
 
 
 def note_loss(connection: sqlite3.Connection) -> None:
-    """Pub/Sub has lost everything, or this ledger what was done: what is asked for from here and has not ended is to be
-    published anew, but not yet. A daemon that starts does it, once it has asked the other hosts.
+    """Pub/Sub has lost everything, or this ledger what was done since.
+
+    What is asked for from here and has not ended is to be published anew, but not yet. A daemon that starts does it,
+    once it has asked the other hosts.
 
     Of batches of other hosts these are jobs that began here and wait again: their messages were this host's.
     """

@@ -10,7 +10,17 @@ from urllib.parse import quote
 
 from buttermilkd.errors import DamagedError
 from buttermilkd.ledger import outbox
-from buttermilkd.ledger.integrity import FILE, MARK, NEXT, WAL, begun, check_log, size_of, sync_folder, with_suffix
+from buttermilkd.ledger.integrity import (
+    FILE,
+    MARK,
+    NEXT,
+    WAL,
+    begun,
+    check_log,
+    size_of,
+    sync_folder,
+    with_suffix,
+)
 from buttermilkd.ledger.schema import configure, migrate
 
 FRESH = f"{FILE}.new"
@@ -82,8 +92,10 @@ def finish(folder: Path) -> None:
 
 
 def take_up(fresh: Path, latest: int) -> None:
-    """Make a copy ready to go on after what it does not know: event numbers follow on ``latest``, and the next
-    start asks the other hosts, and Pub/Sub anew for what has not ended: its messages may be gone.
+    """Make a copy ready to go on after what it does not know.
+
+    Event numbers follow on ``latest``; and the next start asks the other hosts, and Pub/Sub anew for what has not
+    ended, whose messages may be gone.
 
     Raises:
         sqlite3.Error: it cannot be written.

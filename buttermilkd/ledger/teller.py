@@ -40,9 +40,7 @@ class Teller:
         if row["queue"] == SHARED:
             found = _job(connection, job)
             parameters = _parameters(json.loads(row["variants"]), found)
-            outbox.put(
-                connection, Topic.STATUS, outbox.update_for(row, found, parameters, self.host)
-            )
+            outbox.put(connection, Topic.STATUS, outbox.update_for(row, found, parameters, self.host))
 
     def tell_stop(self, connection: sqlite3.Connection, batch: int, now: float) -> None:
         """That a failure has stopped a batch, if its error policy says so."""

@@ -51,7 +51,7 @@ def committed(log: bytes) -> tuple[dict[int, bytes], int | None]:
     pending: dict[int, bytes] = {}
     believed = is_broken(log)
     for frame in _frames(log, header):
-        if not (frame.is_whole and header.is_whole or believed):
+        if not ((frame.is_whole and header.is_whole) or believed):
             break
         if frame.is_whole:
             pending[frame.page] = frame.content

@@ -8,7 +8,6 @@ import pytest
 
 from buttermilkd.errors import StorageError
 from buttermilkd.jobs import Ending, Event, Outcome, Settlement, Taken
-from buttermilkd.ledger import events
 from buttermilkd.maintenance import back_up, restore
 from buttermilkd.queues.pubsub import batching
 from buttermilkd.queues.pubsub.api import Message, Outgoing

@@ -54,7 +54,9 @@ def mended(installation: Installation, state: Path) -> Iterator[Finding]:
     from buttermilkd.maintenance import finished, is_damaged, repair  # noqa: PLC0415 - as above
 
     if finished(state):
-        yield good("repair", "another ledger was to take this one's place: that was cut short, and is done now")
+        yield good(
+            "repair", "another ledger was to take this one's place: that was cut short, and is done now"
+        )
     if (how := is_damaged(state)) is None:
         return
     try:
