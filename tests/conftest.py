@@ -4,11 +4,16 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.emulator import Emulator, emulator
 
 # Whoever starts the tests in the background of a shell has interrupts ignored, which all their children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test asserts a time: the machine may be busy with something else.
+settings.register_profile("buttermilkd", deadline=None)
+settings.load_profile("buttermilkd")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

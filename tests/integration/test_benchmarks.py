@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -51,17 +52,21 @@ def test_a_benchmark_that_hangs_is_ended() -> None:
         signal.sigtimedwait([], 30)
 
 
+def daemon_of(run: int, folder: Path) -> int | None:
+    """The daemon that a run of benchmarks has started and that listens already; None where there is none."""
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(run).children():
+            if "buttermilkd" in process.cmdline() and list(folder.glob("*/run/control.sock")):
+                return process.pid
+    return None
+
+
 def test_a_run_that_is_ended_by_a_signal_ends_the_daemon_that_it_has_started(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.benchmarks", "drain-callable", "--tiny"]
+    command = [sys.executable, "-m", "tests.benchmarks", "waiting", "memory", "start", "--tiny"]
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL
     ) as run:
-        until(lambda: list(tmp_path.glob("*/run/control.sock")), "the daemon's start")
-        (daemon,) = (
-            process.pid
-            for process in psutil.Process(run.pid).children()
-            if "buttermilkd" in process.cmdline()
-        )
+        daemon = until(lambda: daemon_of(run.pid, tmp_path), "the daemon's start")
         run.terminate()
         assert run.wait() == 128 + signal.SIGTERM
     assert not psutil.pid_exists(daemon)
