@@ -270,7 +270,9 @@ def test_a_person_without_root_has_a_daemon_of_their_own(fresh: Computer) -> Non
     bin_ = "/home/ada/venv/bin"
     python = fresh.python[1] if fresh.python else "python3"
     fresh.run(python, "-m", "venv", "/home/ada/venv", user="ada")
-    fresh.run("cp", "-r", PLACE, "/home/ada/checkout", user="ada")
+    # By root: Python keeps what it has compiled to the umask of whoever used the checkout before.
+    fresh.run("cp", "-r", PLACE, "/home/ada/checkout")
+    fresh.run("chown", "-R", "ada:", "/home/ada/checkout")
     fresh.run(f"{bin_}/python", "-m", "pip", "install", "--quiet", "/home/ada/checkout", user="ada")
 
     def ctl(*words: str) -> str:
