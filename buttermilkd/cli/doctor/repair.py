@@ -32,10 +32,12 @@ def examine(state: Path) -> Iterator[Finding]:
         return
     from buttermilkd.maintenance import is_damaged, was_closed_well  # noqa: PLC0415 - this alone needs it
 
-    # The daemon checks at its start; one that was stopped well leaves a mark.
-    if was_closed_well(state) or _is_closed_to_us(state / "ledger.sqlite3"):
+    if _is_closed_to_us(state / "ledger.sqlite3"):
         return
     try:
+        # The daemon checks at its start; one that was stopped well leaves a mark.
+        if was_closed_well(state):
+            return
         how = is_damaged(state)
     except ButtermilkError as error:
         yield bad("ledger", str(error), error.hint)
