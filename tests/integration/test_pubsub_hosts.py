@@ -257,7 +257,8 @@ async def test_a_host_that_lost_its_lease_and_one_that_ran_the_job_meanwhile_agr
     await fleet.clock.advance(200)  # as if nothing had been heard of the first host for three minutes …
     await fleet.told()
     found: list[Taken] = []
-    while not found:  # what the first host still says of it may be on its way
+    while not found:  # what the first host still says of it may be on its way, and puts it off for a while
+        await fleet.clock.advance(5)
         await two.ledger.write(lambda db: db.execute("UPDATE jobs SET heard_at = 0"))
         held.hidden_until = 0.0  # … and its lease had ended
         found = await take(two)
