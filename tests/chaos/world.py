@@ -69,6 +69,7 @@ class World:
         stack.callback(self._end)
         self.ledger = folder / "state" / "ledger.sqlite3"
         self.watch = stack.enter_context(Watch(self.ledger, self.work))
+        (folder / f"{MODULE}.py").write_text(CALLED)  # once: a worker may import it at any moment
         self.configure()
 
     def configure(self, *, timeout: str = "1m", spoilt: bool = False) -> None:
@@ -81,7 +82,6 @@ class World:
             module=MODULE,
             folder=self.folder,
         )
-        (self.folder / f"{MODULE}.py").write_text(CALLED)
         idle = IDLE_AT_ONCE + 'start_after = "1s"\nsuspend_min = "500ms"\nsuspensions_per_hour = 1000'
         if self.cloud is not None:
             idle += f'\n[pubsub]\nproject = "{self.project}"\ncreate = true\nstatus_topic = "status"\nlease = "20s"\n'
