@@ -100,10 +100,10 @@ class Daemon:
     def start(self, *arguments: str) -> None:
         """Start the daemon and wait until it answers."""
         process = self.process = self.launch(*arguments)
-        until(lambda: process.poll() is not None or self._answers(), "an answer of the daemon")
+        until(lambda: process.poll() is not None or self.answers(), "an answer of the daemon")
         assert process.poll() is None, self.log.read_text()
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.control)) == 0
 

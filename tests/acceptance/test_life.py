@@ -291,7 +291,7 @@ def test_beside_a_web_server_it_does_not_speak_for_the_web_servers_service(
         assert holder.stdin is not None
         holder.stdout.readline()
         process = manager.launch("--lifeline", str(lifeline), watchdog=0.2)
-        until(daemon.control.exists, "the daemon's socket")
+        until(daemon.answers, "an answer of the daemon")
         until(lambda: daemon.client.status()["idle"], "an idle daemon")
         holder.stdin.close()
         assert process.wait(30) == 0

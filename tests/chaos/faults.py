@@ -131,7 +131,7 @@ class Faults:
         if not self._world.lives:
             self._world.dead()
             self._world.start()
-        until(lambda: not self._world.lives or self._world.daemon._answers(), "an answer of the daemon")
+        until(lambda: not self._world.lives or self._world.daemon.answers(), "an answer of the daemon")
 
     def jump(self) -> None:
         """The clock goes on from elsewhere: some seconds back, or up to a day ahead."""

@@ -100,7 +100,7 @@ class World:
     def start(self, die_at: str | None = None) -> None:
         """Start the daemon, and return once it answers or has died."""
         process = self.daemon.begin(die_at)
-        until(lambda: process.poll() is not None or self.daemon._answers(), "an answer of the daemon")
+        until(lambda: process.poll() is not None or self.daemon.answers(), "an answer of the daemon")
 
     @property
     def lives(self) -> bool:

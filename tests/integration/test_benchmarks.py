@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -52,25 +52,27 @@ def test_a_benchmark_that_hangs_is_ended() -> None:
         signal.sigtimedwait([], 30)
 
 
-def daemon_of(run: int, folder: Path) -> int | None:
-    """The daemon that a run of benchmarks has started and that listens already; None where there is none."""
-    with suppress(psutil.NoSuchProcess):
-        for process in psutil.Process(run).children():
-            if "buttermilkd" in process.cmdline() and list(folder.glob("*/run/control.sock")):
-                return process.pid
-    return None
+def daemon_of(run: int) -> int | None:
+    """The daemon that a run of benchmarks has started; None where there is none yet."""
+    daemons = (
+        process.pid for process in psutil.Process(run).children() if "buttermilkd" in process.cmdline()
+    )
+    return next(daemons, None)
 
 
-def test_a_run_that_is_ended_by_a_signal_ends_the_daemon_that_it_has_started(tmp_path: Path) -> None:
+def test_a_run_that_is_ended_by_a_signal_ends_the_daemon_that_it_has_started() -> None:
     command = [sys.executable, "-m", "tests.benchmarks", "waiting", "memory", "start", "--tiny"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL
-    ) as run:
-        daemon = until(lambda: daemon_of(run.pid, tmp_path), "the daemon's start")
-        run.terminate()
-        assert run.wait() == 128 + signal.SIGTERM
-    assert not psutil.pid_exists(daemon)
-    assert list(tmp_path.iterdir()) == []
+    # A folder with a short name: the daemon's sockets are in it.
+    with tempfile.TemporaryDirectory() as folder:
+        environ = os.environ | {"TMPDIR": folder}
+        with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL) as run:
+            until(lambda: run.poll() is not None or list(Path(folder).glob("*/run/control.sock")), "a daemon")
+            daemon = daemon_of(run.pid)
+            run.terminate()
+            assert run.wait() == 128 + signal.SIGTERM
+        assert daemon is not None
+        assert not psutil.pid_exists(daemon)
+        assert list(Path(folder).iterdir()) == []
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
