@@ -32,7 +32,7 @@ from buttermilkd.jobs import (
 )
 from buttermilkd.journal import Kind, about
 from buttermilkd.ledger import Ledger, queries
-from buttermilkd.ledger.batches import Answer
+from buttermilkd.ledger.creation import Answer
 from buttermilkd.messages import CreateBatch, CreatedView, ReceiptView, RetriedView
 from buttermilkd.plurals import count
 from buttermilkd.records import FlowSource, from_flow, unique

@@ -25,7 +25,7 @@ from buttermilkd.control.streams import has_gone, stream
 from buttermilkd.errors import InvalidRequestError
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import queries
-from buttermilkd.ledger.batches import Answer
+from buttermilkd.ledger.creation import Answer
 from buttermilkd.ledger.queries import BatchFilter, JobPage
 from buttermilkd.messages import NDJSON, BatchView, CreateBatch, CreatedView
 from buttermilkd.waiting import waiting_for

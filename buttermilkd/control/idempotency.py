@@ -9,7 +9,7 @@ from aiohttp import web
 from buttermilkd.control.services import Call, Services
 from buttermilkd.errors import ConflictError, InvalidRequestError
 from buttermilkd.ledger import queries
-from buttermilkd.ledger.batches import Answer
+from buttermilkd.ledger.creation import Answer
 
 HEADER = "Idempotency-Key"
 LONGEST_KEY = 255

@@ -10,9 +10,9 @@ from typing import Any
 
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import events
-from buttermilkd.ledger.batches import next_first_job
 from buttermilkd.ledger.book import Book, is_other_work
 from buttermilkd.ledger.claims import close_finished
+from buttermilkd.ledger.creation import next_first_job
 
 _JOB = "SELECT * FROM jobs WHERE id = ?"
 SPAN = 10**12

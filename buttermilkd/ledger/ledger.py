@@ -14,7 +14,7 @@ from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import TRANSITIONS, BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.journal import Kind, about
-from buttermilkd.ledger import batches, claims, dead, events, history, integrity, queries, recovery
+from buttermilkd.ledger import batches, claims, creation, dead, events, history, integrity, queries, recovery
 from buttermilkd.ledger.opening import opened
 from buttermilkd.ledger.reader import Reader
 from buttermilkd.ledger.teller import Teller
@@ -104,7 +104,7 @@ class Ledger:
 
     async def recover(self, most_interruptions: int) -> recovery.Recovered:
         """Put right what a daemon's sudden death left: call it before anything is taken."""
-        for left in await self._writer.call(batches.staged):
+        for left in await self._writer.call(creation.staged):
             await self._discard(left)
         now = self._clock.now()
         await self._writer.call(lambda db: recovery.set_back(db, now))
@@ -117,23 +117,23 @@ class Ledger:
 
     # Batches
 
-    async def create(self, spec: BatchSpec, records: Iterator[str], answer: batches.Answer | None) -> None:
+    async def create(self, spec: BatchSpec, records: Iterator[str], answer: creation.Answer | None) -> None:
         """Write a batch: all of it or nothing. ``records`` yields as many as the spec says, each once.
 
         Raises:
             ConflictError: the batch id is taken.
         """
         now = self._clock.now()
-        staged = await self._finish(lambda db: batches.stage(db, spec, now))
+        staged = await self._finish(lambda db: creation.stage(db, spec, now))
         variants = len(spec.variants)
         try:
             start = 0
-            while portion := list(islice(records, max(1, batches.PORTION // variants))):
+            while portion := list(islice(records, max(1, creation.PORTION // variants))):
                 at = start
                 chunk = portion
-                await self._finish(lambda db: batches.fill(db, staged, at, variants, chunk))  # noqa: B023
+                await self._finish(lambda db: creation.fill(db, staged, at, variants, chunk))  # noqa: B023
                 start += len(portion)
-            await self._finish(lambda db: batches.activate(db, staged, answer, self._clock.now()))
+            await self._finish(lambda db: creation.activate(db, staged, answer, self._clock.now()))
         except BaseException:
             await asyncio.shield(self._discard_quietly(staged))
             raise
@@ -151,13 +151,13 @@ class Ledger:
                 await asyncio.wait([call])
             raise
 
-    async def _discard_quietly(self, staged: batches.Staged) -> None:
+    async def _discard_quietly(self, staged: creation.Staged) -> None:
         # A full disk may refuse this too; the next start discards what is left.
         with suppress(Exception):
             await self._discard(staged)
 
-    async def _discard(self, staged: batches.Staged) -> None:
-        while await self._writer.call(lambda db: batches.discard(db, staged)):
+    async def _discard(self, staged: creation.Staged) -> None:
+        while await self._writer.call(lambda db: creation.discard(db, staged)):
             pass
 
     async def begin_cancel(self, batch_id: str) -> tuple[int, int]:
@@ -337,10 +337,10 @@ class Ledger:
         now = self._clock.now()
         await self._writer.call(lambda db: history.add(db, slices, now))
 
-    async def keep_answer(self, answer: batches.Answer) -> None:
+    async def keep_answer(self, answer: creation.Answer) -> None:
         """Keep the answer to a request with an ``Idempotency-Key``."""
         now = self._clock.now()
-        await self._writer.call(lambda db: batches.keep_answer(db, answer, now))
+        await self._writer.call(lambda db: creation.keep_answer(db, answer, now))
 
 
 def report_failure(settled: asyncio.Future[Settled]) -> None:

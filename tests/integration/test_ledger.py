@@ -12,8 +12,8 @@ import pytest
 
 from buttermilkd.errors import ConflictError, NotFoundError, StorageError
 from buttermilkd.jobs import BatchSpec, Ending, Event, Outcome, Settlement, Status, Taken
-from buttermilkd.ledger import Ledger, batches, history, queries
-from buttermilkd.ledger.batches import LATEST_ANSWERS, PORTION, Answer
+from buttermilkd.ledger import Ledger, creation, history, queries
+from buttermilkd.ledger.creation import LATEST_ANSWERS, PORTION, Answer
 from buttermilkd.ledger.ledger import FILE
 from buttermilkd.ledger.queries import BatchFilter, JobPage
 from buttermilkd.ledger.schema import MIGRATIONS
@@ -332,7 +332,7 @@ async def test_old_answers_are_forgotten_once_there_are_many_later_ones(
     ledger: Ledger, clock: HandMovedClock
 ) -> None:
     def keep(db: sqlite3.Connection, key: str) -> None:
-        batches.keep_answer(db, Answer(key, 1000, "POST", 201, "{}"), clock.now())
+        creation.keep_answer(db, Answer(key, 1000, "POST", 201, "{}"), clock.now())
 
     await ledger.write(lambda db: keep(db, "old"))
     for n in range(LATEST_ANSWERS):

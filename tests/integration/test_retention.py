@@ -12,7 +12,7 @@ from buttermilkd.daemon.retention import SETTLED, Retention
 from buttermilkd.errors import NotFoundError
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import Ledger, queries
-from buttermilkd.ledger.batches import discard, stage
+from buttermilkd.ledger.creation import discard, stage
 from buttermilkd.ledger.dead import DeadPage
 from buttermilkd.ledger.ledger import FILE
 from buttermilkd.ledger.queries import BatchFilter
