@@ -68,6 +68,15 @@ def stage(connection: sqlite3.Connection, spec: BatchSpec, now: float) -> Staged
     return Staged(cursor.lastrowid or 0, first_job)
 
 
+def write(
+    connection: sqlite3.Connection, spec: BatchSpec, records: Sequence[str], answer: Answer | None, now: float
+) -> None:
+    """Write a small batch whole, so that one commit makes it durable. Raises as ``stage`` does."""
+    staged = stage(connection, spec, now)
+    fill(connection, staged, 0, len(spec.variants), records)
+    activate(connection, staged, answer, now)
+
+
 def next_first_job(connection: sqlite3.Connection) -> int:
     """The first id that no batch's jobs have or may get."""
     row = connection.execute(

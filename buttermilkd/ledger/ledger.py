@@ -123,23 +123,33 @@ class Ledger:
         Raises:
             ConflictError: the batch id is taken.
         """
+        portion = max(1, creation.PORTION // len(spec.variants))
+        try:
+            if spec.records <= portion:
+                whole = list(records)
+                await self._finish(lambda db: creation.write(db, spec, whole, answer, self._clock.now()))
+            else:
+                await self._create_in_portions(spec, records, portion, answer)
+        finally:  # who was cancelled meanwhile may have created it all the same
+            self.work.ring()
+            self.changes.ring()
+            self.posted.ring()
+
+    async def _create_in_portions(
+        self, spec: BatchSpec, records: Iterator[str], most: int, answer: creation.Answer | None
+    ) -> None:
         now = self._clock.now()
         staged = await self._finish(lambda db: creation.stage(db, spec, now))
-        variants = len(spec.variants)
         try:
             start = 0
-            while portion := list(islice(records, max(1, creation.PORTION // variants))):
-                at = start
-                chunk = portion
-                await self._finish(lambda db: creation.fill(db, staged, at, variants, chunk))  # noqa: B023
+            while portion := list(islice(records, most)):
+                at, chunk = start, portion
+                await self._finish(lambda db: creation.fill(db, staged, at, len(spec.variants), chunk))  # noqa: B023
                 start += len(portion)
             await self._finish(lambda db: creation.activate(db, staged, answer, self._clock.now()))
         except BaseException:
             await asyncio.shield(self._discard_quietly(staged))
             raise
-        self.work.ring()
-        self.changes.ring()
-        self.posted.ring()
 
     async def _finish(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Wait for the operation even when cancelled, so that what is undone afterwards is known."""
