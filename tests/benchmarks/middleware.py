@@ -23,11 +23,13 @@ from tests.benchmarks.served import CONNECTIONS, load, serving
 from tests.benchmarks.table import say
 from tests.benchmarks.upheaval import fates, storm
 
-NAMES = {
-    "bare": "without the middleware",
-    "layered": "with a layer that does nothing",
-    "counted": "with the middleware",
+BARE, LAYERED, COUNTED = "without the middleware", "with a layer that does nothing", "with the middleware"
+FRAMEWORKS = {
+    "uvicorn, a trivial ASGI application": {BARE: "bare", LAYERED: "layered", COUNTED: "counted"},
+    "FastAPI under uvicorn": {BARE: "fastapi", COUNTED: "fastapi-counted"},
+    "aiohttp": {BARE: "aiohttp", COUNTED: "aiohttp-counted"},
 }
+"""What is compared, and which application of ``served`` it is."""
 SECONDS = 0.4
 UNSEEN = 1.0
 """Seconds after which a request's beginning is read of no more."""
@@ -49,37 +51,43 @@ async def daemon_end(folder: Path) -> AsyncIterator[ActivityServer]:
 
 
 async def throughput(report: Report, folder: Path) -> None:
+    """Requests a second by each framework."""
+    for title, names in FRAMEWORKS.items():
+        await _throughput(report, folder, title, names)
+
+
+async def _throughput(report: Report, folder: Path, title: str, names: dict[str, str]) -> None:
     """Requests a second of each, several processes of each, one after the other in changing order."""
-    processes, rounds = report.pick((4, 14), (2, 5))
-    rates: dict[str, list[float]] = {name: [] for name in NAMES}
-    costs: dict[str, list[float]] = {name: [] for name in NAMES}
+    processes, rounds = report.pick((4, 14), (2, 4))
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    costs: dict[str, list[float]] = {name: [] for name in names}
     async with daemon_end(folder):
         with ExitStack() as stack:
             servers = [
-                (name, stack.enter_context(serving(name, folder / "activity.sock")))
+                (name, stack.enter_context(serving(served, folder / "activity.sock")))
                 for _ in range(processes)
-                for name in NAMES
+                for name, served in names.items()
             ]
             for _ in range(rounds):
                 for name, server in servers:
                     cpu = server.cpu()
                     answers = await asyncio.to_thread(load, server.port, SECONDS)
                     rates[name].append(answers / SECONDS)
-                    costs[name].append(1e6 * (server.cpu() - cpu) / answers)
+                    costs[name].append(1e6 * (server.cpu() - cpu) / max(1, answers))
                 servers.reverse()
-    base, base_cost = median(rates["bare"]), median(costs["bare"])
+    base, base_cost = median(rates[BARE]), median(costs[BARE])
     rows = []
-    for name, title in NAMES.items():
+    for name in names:
         rate, cost = median(rates[name]), median(costs[name])
-        rows.append([title, f"{rate:,.0f}", f"{rate / base:.3f}", f"{cost:.1f}", f"{cost / base_cost:.3f}"])
+        rows.append([name, f"{rate:,.0f}", f"{rate / base:.3f}", f"{cost:.1f}", f"{cost / base_cost:.3f}"])
     report.show(
-        f"uvicorn, a trivial ASGI application: {processes} processes of each, {rounds} rounds of {SECONDS} s, {CONNECTIONS} connections",
+        f"{title}: {processes} processes of each, {rounds} rounds of {SECONDS} s, {CONNECTIONS} connections",
         ["", "requests/s", "times without", "CPU µs a request", "times without"],
         rows,
         "medians; goal: 0.99 times the requests/s without",
     )
-    report.samples["requests/s"] = rates
-    report.goal("requests/s, times without", median(rates["counted"]) / base, 0.99, at_least=True)
+    report.samples[f"requests/s, {title}"] = rates
+    report.goal(f"requests/s, times without, {title}", median(rates[COUNTED]) / base, 0.99, at_least=True)
 
 
 async def own_time(report: Report, folder: Path) -> None:

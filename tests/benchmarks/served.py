@@ -1,4 +1,4 @@
-"""A trivial ASGI application under uvicorn, bare or with the middleware, in a process of its own; and its load.
+"""Web applications that answer five bytes, bare or with the middleware, each in a process of its own; and their load.
 
 ``python -m tests.benchmarks.served serve NAME FD`` or ``… load PORT SECONDS``.
 """
@@ -59,10 +59,44 @@ def layered(app: Any) -> Any:
     return call
 
 
+def fastapi(*, counted: bool) -> Any:
+    """The same by FastAPI."""
+    from fastapi import FastAPI  # noqa: PLC0415 - the others are not to load it
+    from fastapi.responses import PlainTextResponse  # noqa: PLC0415
+
+    app = FastAPI()
+    if counted:
+        app.add_middleware(ActivityMiddleware, app="bench")
+
+    @app.get("/", response_class=PlainTextResponse)
+    async def hello() -> str:
+        return "hello"
+
+    return app
+
+
+def _serve_aiohttp(fd: int, *, counted: bool) -> None:
+    """The same by aiohttp and its own server."""
+    from aiohttp import web  # noqa: PLC0415
+
+    from buttermilkd.web.aiohttp import setup  # noqa: PLC0415
+
+    async def hello(_request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    if counted:
+        setup(app, app="bench")
+    app.router.add_get("/", hello)
+    web.run_app(app, sock=socket.socket(fileno=fd), print=None, access_log=None)
+
+
 APPLICATIONS: dict[str, Callable[[], Any]] = {
     "bare": lambda: bare,
     "layered": lambda: layered(bare),
     "counted": lambda: ActivityMiddleware(bare, app="bench"),
+    "fastapi": lambda: fastapi(counted=False),
+    "fastapi-counted": lambda: fastapi(counted=True),
     "stamped": lambda: stamped(ActivityMiddleware(slow, app="bench")),
 }
 
@@ -133,6 +167,9 @@ async def _visit(port: int, seconds: float) -> int:
 
 
 def _serve(name: str, fd: int) -> None:
+    if name.startswith("aiohttp"):
+        _serve_aiohttp(fd, counted=name == "aiohttp-counted")
+        return
     import uvicorn  # noqa: PLC0415
 
     config = uvicorn.Config(
