@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import events, outbox
 from buttermilkd.ledger.batches import LOST
-from buttermilkd.ledger.claims import close_finished
+from buttermilkd.ledger.settling import close_finished
 from buttermilkd.plurals import count
 
 _WHY = "the ledger was damaged, and what this job was to do could not be read"

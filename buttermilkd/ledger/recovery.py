@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from buttermilkd.jobs import Job, Status, job_id
 from buttermilkd.ledger import events, outbox
-from buttermilkd.ledger.claims import close_finished, count, stop_if_asked
+from buttermilkd.ledger.settling import close_finished, count, stop_if_asked
 from buttermilkd.ledger.teller import Teller
 
 
