@@ -94,12 +94,8 @@ class Creation:
         variants = expand_variants({**flow.parameters, **request.parameters})
         source = given if given is not None else await from_flow(flow, inherited(os.environ))
         shuffle = flow.shuffle if request.shuffle is None else request.shuffle
-        seed = request.seed
-        if shuffle and seed is None:
-            seed = secrets.randbelow(2**31)
-        records, duplicates = await asyncio.to_thread(
-            _arrange, source, seed if shuffle else None, request.limit
-        )
+        seed = _seed(request.seed) if shuffle else None
+        records, duplicates = await asyncio.to_thread(_arrange, source, seed, request.limit)
         _check_size(len(records) * len(variants))
         spec = BatchSpec(
             batch_id=request.batch_id or new_batch_id(),
@@ -108,7 +104,7 @@ class Creation:
             variants=variants,
             records=len(records),
             owner_uid=caller.uid,
-            seed=seed if shuffle else None,
+            seed=seed,
             priority=request.priority,
             concurrency=request.concurrency,
             error_policy=request.error_policy,
@@ -129,6 +125,10 @@ class Creation:
                 f"cannot run flow {name!r} here: {problem}", hint="see `buttermilkctl flows`"
             )
         return flow
+
+
+def _seed(asked: int | None) -> int:
+    return secrets.randbelow(2**31) if asked is None else asked
 
 
 def _check_size(jobs: int) -> None:
