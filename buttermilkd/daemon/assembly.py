@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from buttermilkd.batches import Batches
@@ -16,6 +16,7 @@ from buttermilkd.control.connections import Connections
 from buttermilkd.control.daemon import PAUSED
 from buttermilkd.control.services import Services
 from buttermilkd.daemon import upkeep
+from buttermilkd.daemon.changeover import change_over_of
 from buttermilkd.daemon.foundations import (
     ACTIVITY,
     CONTROL,
@@ -25,14 +26,14 @@ from buttermilkd.daemon.foundations import (
     chosen_launcher,
     open_ledger,
 )
-from buttermilkd.daemon.reload import Reloading, Rooms
+from buttermilkd.daemon.reload import Reloading
 from buttermilkd.daemon.telling import StatusLine
 from buttermilkd.dead import DeadLetters
 from buttermilkd.dispatcher import Dispatcher
 from buttermilkd.host.instance import sole_instance
 from buttermilkd.host.journal.output import JobsOutput
 from buttermilkd.host.journal.sender import Sender
-from buttermilkd.host.sockets import give_to, ids_of, open_at
+from buttermilkd.host.sockets import open_at
 from buttermilkd.idle.activity.server import ActivityServer
 from buttermilkd.idle.gate import Gate, Look
 from buttermilkd.idle.history import History
@@ -130,7 +131,7 @@ def _assembled(
     reloading = Reloading(
         read=given.read,
         in_force=in_force,
-        rooms=_rooms(given, on, runner, queue, suspension, gate),
+        rooms=change_over_of(given, on, runner, queue, suspension, gate, _probes),
         notifier=given.notifier,
         sentence=lambda: gate.verdict.sentence,
         stopping=lambda: dispatcher.draining,
@@ -165,31 +166,6 @@ def _assembled(
         started_at=clock.now(),
     )
     return Daemon(services, reloading, status_line, output, Connections(clock))
-
-
-def _rooms(
-    given: Given, on: Foundations, runner: Runner, queue: Queue, suspension: Suspension, gate: Gate
-) -> Rooms:
-    """What has every room work by other settings, the gate last: it acts on what it decides at once."""
-
-    def prepare(settings: Settings) -> Callable[[], None]:
-        admins = ids_of(settings.control.admin_groups)
-
-        def change_over() -> None:
-            if CONTROL not in given.sockets:
-                with suppress(OSError):  # somebody has removed it
-                    give_to(settings.daemon.runtime_dir / CONTROL_SOCKET, admins)
-            runner.reconfigure(settings.daemon.concurrency)
-            queue.reconfigure()
-            suspension.reconfigure(settings.idle.suspend_max)
-            on.activity.probing.reconfigure(_probes(settings.activity), settings.activity.probe_every)
-            if on.recorder is not None:
-                on.recorder.reconfigure(settings.idle)
-            gate.reconfigure(settings.idle, settings.daemon.concurrency)
-
-        return change_over
-
-    return prepare
 
 
 def _output(

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from buttermilkd.errors import ConflictError, NotFoundError
 from buttermilkd.jobs import TRANSITIONS, Event, Status
 from buttermilkd.ledger import events
-from buttermilkd.ledger.claims import FROM_THE_FIRST, close_finished, count
 from buttermilkd.ledger.creation import PORTION
+from buttermilkd.ledger.settling import FROM_THE_FIRST, close_finished, count
 from buttermilkd.ledger.teller import Teller
 
 LOST = "lost"

@@ -11,8 +11,8 @@ from typing import Any
 from buttermilkd.jobs import Status
 from buttermilkd.ledger import events
 from buttermilkd.ledger.book import Book, is_other_work
-from buttermilkd.ledger.claims import close_finished
 from buttermilkd.ledger.creation import next_first_job
+from buttermilkd.ledger.settling import close_finished
 
 _JOB = "SELECT * FROM jobs WHERE id = ?"
 SPAN = 10**12

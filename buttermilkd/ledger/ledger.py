@@ -14,7 +14,18 @@ from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.jobs import TRANSITIONS, BatchSpec, Claim, Ending, Event, Outcome, Settlement, Status, Taken
 from buttermilkd.journal import Kind, about
-from buttermilkd.ledger import batches, claims, creation, dead, events, history, integrity, queries, recovery
+from buttermilkd.ledger import (
+    batches,
+    claims,
+    creation,
+    dead,
+    events,
+    history,
+    integrity,
+    queries,
+    recovery,
+    settling,
+)
 from buttermilkd.ledger.opening import opened
 from buttermilkd.ledger.reader import Reader
 from buttermilkd.ledger.teller import Teller
@@ -268,7 +279,7 @@ class Ledger:
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Record what became of taken jobs; see ``queues.base.Queue.settle``."""
         now = self._clock.now()
-        settled = await self._writer.call(lambda db: claims.settle(db, settlements, now))
+        settled = await self._writer.call(lambda db: settling.settle(db, settlements, now))
         if any(TRANSITIONS[settlement.event][1] is Status.PENDING for settlement in settlements):
             self.work.ring()
         if settled.stopping:
@@ -280,7 +291,7 @@ class Ledger:
         """Give jobs back that were taken for somebody who no longer waits; does not wait for it either."""
         given_back = [Settlement(one, Event.GIVE_BACK, Outcome(Ending.GIVEN_BACK)) for one in taken]
         now = self._clock.now()
-        self._writer.call(lambda db: claims.settle(db, given_back, now)).add_done_callback(report_failure)
+        self._writer.call(lambda db: settling.settle(db, given_back, now)).add_done_callback(report_failure)
         self.work.ring()
 
     async def totals(self) -> tuple[int, int]:

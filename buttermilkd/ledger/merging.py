@@ -14,9 +14,9 @@ from buttermilkd.journal import about
 from buttermilkd.ledger import events
 from buttermilkd.ledger.book import Book
 from buttermilkd.ledger.books import Books, close_ended
-from buttermilkd.ledger.claims import stop_if_asked
 from buttermilkd.ledger.judging import precedence
 from buttermilkd.ledger.rivals import has_records, is_alike, note_rival
+from buttermilkd.ledger.settling import stop_if_asked
 from buttermilkd.ledger.teller import Teller
 from buttermilkd.messages import BatchCreated, BatchEvent, BatchRecords, HostAsks, JobUpdate
 from buttermilkd.sharing import Merged, Update

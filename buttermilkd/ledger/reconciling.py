@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from buttermilkd.jobs import Status
-from buttermilkd.ledger import events, outbox
+from buttermilkd.ledger import events, publication
 from buttermilkd.ledger.batches import LOST
-from buttermilkd.ledger.claims import close_finished
+from buttermilkd.ledger.settling import close_finished
 from buttermilkd.plurals import count
 
 _WHY = "the ledger was damaged, and what this job was to do could not be read"
@@ -54,7 +54,7 @@ def reconcile(db: sqlite3.Connection, now: float) -> Reconciled:
     _count(db)
     _reopen(db, now)
     # What is gone without a trace cannot be counted; whoever has heard of ends drops what is asked for twice.
-    outbox.note_loss(db)
+    publication.note_loss(db)
     events.record(db, now, "ledger.repaired", _summary(told))
     return told
 

@@ -4,8 +4,8 @@ import sqlite3
 from dataclasses import dataclass
 
 from buttermilkd.jobs import Job, Status, job_id
-from buttermilkd.ledger import events, outbox
-from buttermilkd.ledger.claims import close_finished, count, stop_if_asked
+from buttermilkd.ledger import events, publication
+from buttermilkd.ledger.settling import close_finished, count, stop_if_asked
 from buttermilkd.ledger.teller import Teller
 
 
@@ -70,7 +70,7 @@ def recover(connection: sqlite3.Connection, most: int, teller: Teller, now: floa
         [_job(row) for row in failed],
         _leases(connection, again),
         _leases(connection, failed),
-        outbox.is_loss_noted(connection),
+        publication.is_loss_noted(connection),
     )
 
 

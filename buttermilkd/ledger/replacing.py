@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from buttermilkd.errors import DamagedError
-from buttermilkd.ledger import outbox
+from buttermilkd.ledger import publication
 from buttermilkd.ledger.integrity import (
     FILE,
     MARK,
@@ -105,7 +105,7 @@ def take_up(fresh: Path, latest: int) -> None:
         configure(db)
         migrate(db, str(fresh))
         db.execute("BEGIN IMMEDIATE")
-        outbox.note_loss(db)
+        publication.note_loss(db)
         (known,) = db.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
         ).fetchone()

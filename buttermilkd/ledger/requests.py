@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
 from buttermilkd.jobs import TRANSITIONS, Event, Job, Settlement, Status, Taken
-from buttermilkd.ledger import claims
+from buttermilkd.ledger import settling
 from buttermilkd.ledger.batches import cancel_job
 from buttermilkd.ledger.book import Book
 from buttermilkd.ledger.books import Books
@@ -144,7 +144,7 @@ def settle(
     connection: sqlite3.Connection, settlements: Sequence[Settlement], teller: Teller, now: float
 ) -> Settled:
     """Record what became of taken jobs, and put in the outbox what is to be told or asked for again."""
-    settled = claims.settle(connection, settlements, now)
+    settled = settling.settle(connection, settlements, now)
     by_batch: dict[int, list[int]] = {}
     for settlement in list(settled.recorded):
         lease = _lease(settlement)

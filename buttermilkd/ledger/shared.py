@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Event, Outcome, Settlement, Taken
-from buttermilkd.ledger import outbox, requests
+from buttermilkd.ledger import outbox, publication, requests
 from buttermilkd.ledger.ledger import Ledger, report_failure
 from buttermilkd.ledger.merging import merge
 from buttermilkd.ledger.teller import SHARED
@@ -120,18 +120,18 @@ class SharedLedger:
 
     async def announcement(self) -> Portion | None:
         """The next part of what other hosts do not know of a batch that was created here."""
-        return await self.ledger.query(lambda db: outbox.announcement(db, self.host))
+        return await self.ledger.query(lambda db: publication.announcement(db, self.host))
 
     async def publication(self) -> Portion | None:
         """The next jobs of a batch that was created here that are not at Pub/Sub yet."""
         now = self._clock.now()
-        return await self.ledger.query(lambda db: outbox.publication(db, now))
+        return await self.ledger.query(lambda db: publication.publication(db, now))
 
     async def announced(self, portion: Portion) -> None:
-        await self.ledger.write(lambda db: outbox.announced(db, portion))
+        await self.ledger.write(lambda db: publication.announced(db, portion))
 
     async def published(self, portion: Portion) -> None:
-        await self.ledger.write(lambda db: outbox.published(db, portion))
+        await self.ledger.write(lambda db: publication.published(db, portion))
 
     async def ask(self) -> None:
         """Have the other hosts tell again what they know first-hand."""
@@ -143,7 +143,7 @@ class SharedLedger:
     async def tell_again(self) -> int:
         """Tell what is known here first-hand of batches that go on or ended lately; how many jobs that are."""
         now, told, after = self._clock.now(), 0, 0
-        await self.ledger.write(lambda db: outbox.announce_again(db, now))
+        await self.ledger.write(lambda db: publication.announce_again(db, now))
         self.posted.ring()
         while True:
             start = after
@@ -164,11 +164,11 @@ class SharedLedger:
 
     async def note_loss(self) -> None:
         """Pub/Sub has lost everything: ``begin_again`` is wanted, even if this daemon dies before."""
-        await self.ledger.write(outbox.note_loss)
+        await self.ledger.write(publication.note_loss)
 
     async def begin_again(self) -> int:
         """Publish anew what was asked for here and has not ended: Pub/Sub has lost it. How many batches that are."""
         now = self._clock.now()
-        batches = await self.ledger.write(lambda db: outbox.begin_again(db, now))
+        batches = await self.ledger.write(lambda db: publication.begin_again(db, now))
         self.posted.ring()
         return batches

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from buttermilkd.jobs import Status
-from buttermilkd.ledger import outbox
+from buttermilkd.ledger import outbox, publication
+from buttermilkd.ledger.job_messages import request_for, update_for
 from buttermilkd.ledger.sequence import Sequence
 from buttermilkd.messages import BatchEnded, BatchEvent
 from buttermilkd.sharing import Topic
@@ -31,7 +32,7 @@ class Teller:
         for job in jobs:
             connection.execute("UPDATE jobs SET sequence = ? WHERE id = ?", (self.sequence.next(now), job))
             found = _job(connection, job)
-            update = outbox.update_for(row, found, _parameters(variants, found), self.host)
+            update = update_for(row, found, _parameters(variants, found), self.host)
             outbox.put(connection, Topic.STATUS, update)
 
     def tell_known(self, connection: sqlite3.Connection, batch: int, job: int) -> None:
@@ -40,7 +41,7 @@ class Teller:
         if row["queue"] == SHARED:
             found = _job(connection, job)
             parameters = _parameters(json.loads(row["variants"]), found)
-            outbox.put(connection, Topic.STATUS, outbox.update_for(row, found, parameters, self.host))
+            outbox.put(connection, Topic.STATUS, update_for(row, found, parameters, self.host))
 
     def tell_stop(self, connection: sqlite3.Connection, batch: int, now: float) -> None:
         """That a failure has stopped a batch, if its error policy says so."""
@@ -72,7 +73,7 @@ class Teller:
                WHERE jobs.id > ? AND jobs.host IS NULL AND jobs.sequence > 0 AND batches.queue = ?
                  AND (batches.ended_at IS NULL OR batches.ended_at > ?)
                ORDER BY jobs.id LIMIT ?""",
-            (after, SHARED, now - outbox.LATELY, outbox.PORTION),
+            (after, SHARED, now - publication.LATELY, outbox.PORTION),
         ).fetchall()
         for row in rows:
             self.tell_jobs(connection, row["batch"], [row["id"]], now)
@@ -94,7 +95,7 @@ class Teller:
         for job in jobs:
             connection.execute("UPDATE jobs SET generation = generation + 1 WHERE id = ?", (job,))
             found = _job(connection, job)
-            request = outbox.request_for(row, found, _parameters(variants, found), now)
+            request = request_for(row, found, _parameters(variants, found), now)
             outbox.put(connection, Topic.JOBS, request, ack_id)
 
     def tell_batch(self, connection: sqlite3.Connection, batch: int, event: str, now: float) -> None:

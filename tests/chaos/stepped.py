@@ -37,8 +37,8 @@ class Port:
 LOCAL = (
     Port("commit", "buttermilkd.ledger.writer", "Writer._commit"),
     Port("recover", "buttermilkd.ledger.recovery", "recover"),
-    Port("stage", "buttermilkd.ledger.batches", "stage"),
-    Port("fill", "buttermilkd.ledger.batches", "fill"),
+    Port("stage", "buttermilkd.ledger.creation", "stage"),
+    Port("fill", "buttermilkd.ledger.creation", "fill"),
     Port("activate", "buttermilkd.ledger.ledger", "Ledger.create", ("after",)),
     Port("take", "buttermilkd.queues.local", "LocalQueue.take"),
     Port("start", "buttermilkd.runner.runner", "Runner.start"),

@@ -4,16 +4,17 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from buttermilkd.bell import first_of
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError, UnavailableError
-from buttermilkd.jobs import Event, Settlement, Taken
+from buttermilkd.jobs import Settlement, Taken
 from buttermilkd.messages import DeadMessage
 from buttermilkd.queues.base import Depth
 from buttermilkd.queues.pubsub.api import Outgoing
+from buttermilkd.queues.pubsub.claims import Claims
 from buttermilkd.queues.pubsub.follower import Follower
 from buttermilkd.queues.pubsub.intake import Intake
 from buttermilkd.queues.pubsub.leases import LONGEST_DEFERRAL, Leases
@@ -22,7 +23,7 @@ from buttermilkd.queues.pubsub.mending import Mending
 from buttermilkd.queues.pubsub.ports import SharedLedger
 from buttermilkd.queues.pubsub.publishing import Publishing
 from buttermilkd.queues.pubsub.shelf import Shelf
-from buttermilkd.sharing import Arrival, Claimed, Lease, Merged, Topic
+from buttermilkd.sharing import Merged, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +98,7 @@ class PubsubQueue:
             clock=clock,
         )
         self._mending = Mending(ledger, clock)
-        self._executing: dict[str, Taken] = {}
-        """Jobs that were taken and are not settled, by id."""
-        self._adopted: dict[str, str] = {}
-        """The messages that hold the leases of jobs now whose first leases were lost, by job id."""
-        self._clashing: list[Arrival] = []
-        self._has_clashing = asyncio.Event()
+        self._claims = Claims(ledger, self._leases, self._shelf, self._intake)
         self._follow: Callable[[Merged], Coroutine[Any, Any, None]] | None = None
         self._arrived = 0
         self._worked = 0
@@ -146,7 +142,7 @@ class PubsubQueue:
                 ("follower", self.follower.run()),
                 ("repeating", self.follower.repeat()),
                 ("mending", self._mending.run()),
-                ("clashes", self._bury_clashing()),
+                ("clashes", self._claims.bury_clashing()),
             ):
                 tasks.create_task(service, name=f"pubsub {name}")
 
@@ -195,84 +191,15 @@ class PubsubQueue:
         held = self._ledger.holds
         taken: list[Taken] = []
         while not taken and "*" not in held and (chosen := self._shelf.choose(held)):
-            taken = await self._claim(chosen)
+            taken = await self._claims.claim(chosen)
         self._shelf.taken(Counter(one.job.flow for one in taken))
         self._intake.wanted.ring()
         return taken
 
-    async def _claim(self, chosen: Sequence[Arrival]) -> list[Taken]:
-        claim = self._ledger.claim(chosen, self._executing.keys())
-        try:
-            claimed = await asyncio.shield(claim)
-        except asyncio.CancelledError:
-            # The commit may already be on its way: whatever it takes goes straight back.
-            claim.add_done_callback(self._undo)
-            raise
-        except BaseException:
-            self._shelf.put_back(chosen)
-            raise
-        self._dispose(claimed)
-        self._executing |= {one.job.job_id: one for one in claimed.taken}
-        return claimed.taken
-
-    def _dispose(self, claimed: Claimed) -> None:
-        self._leases.acknowledge(claimed.dropped)
-        self._leases.defer(claimed.deferred)
-        self._adopted |= claimed.adopted
-        if claimed.clashing:
-            self._clashing += claimed.clashing
-            self._has_clashing.set()
-
-    async def _bury_clashing(self) -> None:
-        """Bury what cannot be run, beside the taking: who takes jobs may be cancelled, and must not lose them by that."""
-        while True:
-            await self._has_clashing.wait()
-            self._has_clashing.clear()
-            clashing, self._clashing = self._clashing, []
-            await self._intake.bury_clashing(clashing)
-
-    def _undo(self, claim: "asyncio.Future[Claimed]") -> None:
-        if claim.cancelled() or claim.exception() is not None:
-            return
-        claimed = claim.result()
-        self._dispose(claimed)
-        if claimed.taken:
-            self._ledger.release(claimed.taken)
-            self._leases.give_back([_ack_id(one) for one in claimed.taken])
-
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        current = [self._current(settlement) for settlement in settlements]
-        settled = await self._ledger.settle(current)
-        self._forget(settlements)
-        recorded = {id(settlement) for settlement in settled.recorded}
-        done, back = [], []
-        for settlement, now in zip(settlements, current, strict=True):
-            first, last = _ack_id(settlement.taken), _ack_id(now.taken)
-            if settlement.event in (Event.COMPLETE, Event.FAIL, Event.CANCEL):
-                done += [first, last]
-            elif settlement.event is Event.GIVE_BACK or id(now) not in recorded:
-                back += [first, last]
-            elif first != last:
-                back.append(first)
-            # Else it is acknowledged once the message is published that asks for it again.
-        self._leases.acknowledge(done)
-        self._leases.give_back(back)
+        await self._claims.settle(settlements)
         self._shelf.ended(len(settlements), self._clock.monotonic())
         self._intake.wanted.ring()
-
-    def _current(self, settlement: Settlement) -> Settlement:
-        """The settlement with the message that holds the job's lease now: the first one's may have been lost."""
-        adopted = self._adopted.get(settlement.taken.job.job_id)
-        lease = settlement.taken.lease
-        if adopted is None or not isinstance(lease, Lease):
-            return settlement
-        return replace(settlement, taken=replace(settlement.taken, lease=replace(lease, ack_id=adopted)))
-
-    def _forget(self, settlements: Sequence[Settlement]) -> None:
-        for settlement in settlements:
-            job_id = settlement.taken.job.job_id
-            self._adopted.pop(job_id, None)
-            self._executing.pop(job_id, None)
 
     def recall(self) -> None:
         """Nothing may begin any more: what was pulled and not begun goes back at once."""
@@ -292,10 +219,3 @@ class PubsubQueue:
     async def depth(self) -> Depth:
         pending, running = await self._ledger.totals()
         return Depth(self.kind, pending, running)
-
-
-def _ack_id(taken: Taken) -> str:
-    lease = taken.lease
-    if not isinstance(lease, Lease) or lease.ack_id is None:
-        raise TypeError(f"cannot settle {taken.job.job_id}: it was not taken from Pub/Sub")
-    return lease.ack_id

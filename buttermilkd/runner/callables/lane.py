@@ -168,11 +168,11 @@ class CallableLane:
 
     def suspend(self, job_ids: set[str]) -> None:
         for worker in self._workers:
-            worker.suspend(job_ids)
+            worker.suspension.suspend(job_ids)
 
     def resume(self, job_ids: set[str]) -> None:
         for worker in self._workers:
-            worker.resume(job_ids)
+            worker.suspension.resume(job_ids)
         self._changed()
 
     def attempts(self) -> list[Attempt]:

@@ -12,6 +12,7 @@ from buttermilkd.runner.arguments import document
 from buttermilkd.runner.attempt import Attempt
 from buttermilkd.runner.callables.calls import Call, answered, died, printed
 from buttermilkd.runner.callables.handed import Handed
+from buttermilkd.runner.callables.suspension import Suspension
 from buttermilkd.runner.callables.workerprocess import WorkerProcess
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.launcher.process import Exit
@@ -20,9 +21,6 @@ from buttermilkd.runner.slots import Slots
 from buttermilkd.runner.timers import Timers
 
 logger = logging.getLogger(__name__)
-
-_RECALL_PATIENCE = 0.02
-"""Seconds that a suspension waits for a worker to drop what was recalled."""
 
 
 class WarmWorker:
@@ -64,9 +62,9 @@ class WarmWorker:
             fail=fail,
         )
         self._unsent: list[Mapping[str, Any]] = []
-        self._recalls = 0
-        """Answers that are due to what was asked back."""
-        self._waited_for_recall = False
+        self.suspension = Suspension(
+            self.handed, self._process, timers, closing=lambda: self.closing, ready=lambda: self.ready
+        )
 
     def start(self, spawner: Spawner) -> None:
         """Start the process, or raise an OSError where nothing can be started."""
@@ -96,7 +94,7 @@ class WarmWorker:
         call.has_ended()
         if not self.closing:
             self.handed.promote()
-        self._hold()
+        self.suspension.hold()
         self._ended(call.attempt, outcome)
 
     def _heard(self, message: dict[str, Any]) -> None:
@@ -129,13 +127,13 @@ class WarmWorker:
 
     def _dropped(self, job_ids: list[str]) -> None:
         """The answer to a recall or a cancel: these will not be begun."""
-        self._recalls -= 1
+        self.suspension.recall_answered()
         for job_id in job_ids:
             if call := self.handed.find(job_id):
                 self._end(job_id, Outcome(call.attempt.asked or Ending.GIVEN_BACK))
         if not self._is_async and self.handed.is_ending_any:
             self.terminate(now=False)  # begun after all, and a call on the main thread cannot be cancelled
-        self._hold()
+        self.suspension.hold()
 
     def _answered(self, message: dict[str, Any]) -> None:
         job_id = message["id"]
@@ -194,11 +192,8 @@ class WarmWorker:
             return
         self._ask_back("cancel", mine)
         for job_id in begun:
-            self._allow(self.handed.begun[job_id], min(self.flow.grace, 1.0) if now else self.flow.grace)
-
-    def _allow(self, call: Call, grace: float) -> None:
-        """Kill the worker where this call has not ended by then."""
-        call.allow(grace, self.kill)
+            grace = min(self.flow.grace, 1.0) if now else self.flow.grace
+            self.handed.begun[job_id].allow(grace, self.kill)
 
     def recall(self) -> None:
         """Ask for the jobs that it has not begun; what it drops is given back."""
@@ -207,16 +202,14 @@ class WarmWorker:
 
     def _ask_back(self, how: str, job_ids: list[str]) -> None:
         self._send_jobs()
-        self._recalls += 1
-        self._waited_for_recall = False
-        self._hold()
+        self.suspension.recall_asked()
         self._process.send({how: job_ids})
 
     def _time_is_up(self, call: Call) -> None:
         call.attempt.timed_out = True
         if self._is_async:
             self._ask_back("cancel", [call.attempt.job.job_id])
-            self._allow(call, self.flow.grace)
+            call.allow(self.flow.grace, self.kill)
         else:
             self.terminate(now=False)
 
@@ -246,41 +239,6 @@ class WarmWorker:
         for job_id, call in list(self.handed.queued.items()):
             self._end(job_id, Outcome(call.attempt.asked or Ending.GIVEN_BACK))
         self._gone(self)
-
-    # Suspending
-
-    def suspend(self, job_ids: set[str]) -> None:
-        """Stop it where it is, where every job that it executes is meant."""
-        if self.handed.suspended or not self.handed.begun or not self.handed.begun.keys() <= job_ids:
-            return
-        self.handed.suspend()
-        if self._recalls:
-            self._timers.after(_RECALL_PATIENCE, self._recall_is_overdue)
-        self._hold()
-
-    def _recall_is_overdue(self) -> None:
-        self._waited_for_recall = True
-        self._hold()
-
-    def resume(self, job_ids: set[str]) -> None:
-        """Let it go on, where any of its jobs is meant."""
-        if self.handed.suspended and not job_ids.isdisjoint(self.handed.ids()):
-            self.handed.resume()
-            self._hold()
-
-    def _hold(self) -> None:
-        """Stop the process or let it go on, whichever is right for what it has now.
-
-        It goes on while it has something to say that is waited for, and while a call that was told to stop
-        cleans up; and for good when there is nothing left to suspend.
-        """
-        if not self.handed:
-            self.handed.resume()
-        is_due = bool(self._recalls) and not self._waited_for_recall
-        if self.handed.suspended and not (is_due or self.closing or self.handed.is_ending_any):
-            self._process.suspend()
-        else:
-            self._process.resume(ready=self.ready)
 
     def log(self, job_id: str) -> bytes | None:
         """What a job had printed when it was last asked; asks again."""

@@ -2,63 +2,25 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Protocol
 
 from buttermilkd.bell import Bell, first_of
 from buttermilkd.chronicle import Chronicle
 from buttermilkd.clock import Clock
+from buttermilkd.dispatcher.ports import Gate, Runner
+from buttermilkd.dispatcher.recorder import FIRST_PAUSE, LONGEST_PAUSE, TROUBLE, Recorder
 from buttermilkd.errors import ButtermilkError
-from buttermilkd.jobs import TRANSITIONS, Ending, Event, Job, Outcome, Settlement, Status, Taken
+from buttermilkd.jobs import Ending, Job, Outcome, Taken
 from buttermilkd.journal import Kind, about
 from buttermilkd.plurals import count
 from buttermilkd.queues.base import Queue
-from buttermilkd.retries import RetryLimits, decide
+from buttermilkd.retries import RetryLimits
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
-"""Seconds between two tries of what the ledger refuses: at first, and after many."""
 LAST_PATIENCE = 10.0
-"""Seconds for which a daemon that stops tries it: what it has not recorded is begun again."""
-_TROUBLE = about(kind=Kind.STORAGE_TROUBLE)
-
-
-class Gate(Protocol):
-    """What the dispatcher needs of the idleness decision."""
-
-    changed: Bell
-    """Rings when the gate opens or closes, and when the allowance grows."""
-
-    @property
-    def is_open(self) -> bool: ...
-
-    def allowance(self) -> int | None:
-        """How many jobs may run at once now; None: as many as there is room for."""
-
-
-class Runner(Protocol):
-    """What the dispatcher needs of the runner."""
-
-    on_room: Callable[[], None]
-    """Called when it can take more than before, or nothing any more."""
-
-    @property
-    def trouble(self) -> str | None:
-        """Why it can begin nothing at all; None: it can."""
-
-    def room(self) -> int: ...
-
-    def rooms(self) -> Mapping[str, int]: ...
-
-    def start(self, job: Job, ended: Callable[[Job, Outcome], None]) -> None: ...
-
-    def recall(self) -> None: ...
-
-    async def stop(self, job_ids: Iterable[str], ending: Ending, *, now: bool = False) -> None: ...
+"""Seconds for which a daemon that stops tries to record ends: what it has not recorded is begun again."""
 
 
 class Dispatcher:
@@ -74,10 +36,8 @@ class Dispatcher:
         self._queue = queue
         self._runner = runner
         self._gate = gate
-        self._limits = limits
         self._clock = clock
         self._chronicle = Chronicle(clock)
-        self._jitter = random.Random()  # noqa: S311 - spreads retries, guards no secret
         self._running: dict[str, Taken] = {}
         self._ended: list[tuple[Taken, Outcome]] = []
         self._something_ended = asyncio.Event()
@@ -90,9 +50,13 @@ class Dispatcher:
         self._taking = asyncio.Lock()
         self._pause = FIRST_PAUSE
         """Seconds until it is tried again to take jobs, should it fail."""
+        self._recorder = Recorder(queue, limits, self._is_refused, self._chronicle, clock)
         self.draining = False
-        self.trouble: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
         """Why ends cannot be recorded at present; nothing is taken meanwhile."""
+        return self._recorder.trouble
 
     async def run(self) -> None:
         """Run until cancelled; ``drain`` first, so that nothing is left unrecorded."""
@@ -141,7 +105,7 @@ class Dispatcher:
                 self._begin(taken)
         except ButtermilkError as error:
             logger.error(  # noqa: TRY400
-                "cannot take jobs: %s; trying again in %.0f s", error, self._pause, extra=_TROUBLE
+                "cannot take jobs: %s; trying again in %.0f s", error, self._pause, extra=TROUBLE
             )
             await self._clock.sleep(self._pause)
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
@@ -189,36 +153,13 @@ class Dispatcher:
             self._something_ended.clear()
             ended, self._ended = self._ended, []
             self._news.ring()  # intake goes on once this loop waits: behind the settlement, not beside it
-            await self._record([self._decide(taken, outcome) for taken, outcome in ended])
+            await self._recorder.record(ended)
             for taken, _ in ended:
                 # A job given back may have been taken anew the moment that it was recorded.
                 if self._running.get(taken.job.job_id) is taken:
                     del self._running[taken.job.job_id]
             self._settled.ring()
             self._news.ring()
-
-    def _decide(self, taken: Taken, outcome: Outcome) -> Settlement:
-        job = taken.job
-        decision = decide(outcome, job, self._limits(job.flow), self._jitter.random())
-        if TRANSITIONS[decision.event][1] is Status.PENDING and self._is_refused(job):
-            return Settlement(taken, Event.CANCEL, outcome)
-        return Settlement(taken, decision.event, outcome, decision.delay)
-
-    async def _record(self, settlements: list[Settlement]) -> None:
-        """Settle, again and again until it is durable: what has run must not be forgotten."""
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                await self._queue.settle(settlements)
-            except ButtermilkError as error:
-                self.trouble = f"{count(len(settlements), 'ended job')} cannot be recorded: {error}"
-                logger.error("%s; trying again in %.0f s", self.trouble, pause, extra=_TROUBLE)  # noqa: TRY400
-                await self._clock.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
-            else:
-                self.trouble = None
-                self._chronicle.settled(settlements)
-                return
 
     # From outside
 
