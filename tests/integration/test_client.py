@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def no_root() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    import_module("grp")  # nobody may be unable to read where the interpreter keeps it
     os.seteuid(65534)
     yield
     os.seteuid(0)
