@@ -45,7 +45,7 @@ def show(report: Report, found: dict[str, list[float]]) -> None:
         ["", "p50", "p99", "least", "jobs", "ours is times"],
         rows,
         "the worker is warm and waits; 20 to 60 ms between two jobs",
-        "ours is created by a request to the daemon, and committed to disk four times before it runs",
+        "ours is created by a request to the daemon, and committed to disk twice before it runs",
     )
     others = {name: value for name, value in medians.items() if name not in (OURS, RESULT)}
     if others:
