@@ -62,17 +62,11 @@ class Retention:
 
     def _bounds(self) -> Bounds | None:
         """What may go; None while that is not wanted, or the time is not to be trusted."""
-        settings = self._settings()
-        if settings.remove_after is None and settings.keep_batches is None:
+        settings, even = self._settings(), self._even()
+        after = settings.remove_after if even else None
+        if after is None and settings.keep_batches is None:
             return None
-        before = (
-            self._clock.now() - settings.remove_after
-            if settings.remove_after is not None and self._even()
-            else None
-        )
-        if before is None and settings.keep_batches is None:
-            return None
-        return Bounds(before=before, most=settings.keep_batches)
+        return Bounds(None if after is None else self._clock.now() - after, settings.keep_batches)
 
     def _even(self) -> bool:
         """Whether nobody has set the clock for long enough."""
@@ -100,6 +94,4 @@ class Retention:
 
 def _tell(gone: Gone) -> None:
     told = about(gone.batch_id, Kind.BATCH_REMOVED, flow=gone.flow)
-    logger.info(
-        "%s is removed: %s, ended long enough ago", gone.batch_id, count(gone.jobs, "job"), extra=told
-    )
+    logger.info("%s is removed: %s, as [retention] says", gone.batch_id, count(gone.jobs, "job"), extra=told)

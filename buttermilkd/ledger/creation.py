@@ -16,6 +16,10 @@ from buttermilkd.ledger import events
 
 PORTION = 10_000
 """Jobs written in one go."""
+ANSWERS_KEPT = 86_400.0
+"""Seconds for which an answer is kept …"""
+LATEST_ANSWERS = 1_000
+"""… and so many that were given last, by their order and not by any clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +121,6 @@ def activate(connection: sqlite3.Connection, staged: Staged, answer: Answer | No
     )
     if answer is not None:
         keep_answer(connection, answer, now)
-
-
-ANSWERS_KEPT = 86_400.0
-"""Seconds for which an answer is kept …"""
-LATEST_ANSWERS = 1_000
-"""… and so many that were given last, by their order and not by any clock."""
 
 
 def keep_answer(connection: sqlite3.Connection, answer: Answer, now: float) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from buttermilkd.ledger import events
+from buttermilkd.plurals import count
 
 PORTION = 250
 """Jobs that are removed in one go: some milliseconds, with their results and logs."""
@@ -33,14 +34,14 @@ class Gone:
     batch_id: str
     flow: str
     jobs: int
-    ended_at: float
 
 
 # A failed job is a dead letter until somebody requeues or drops it. The newest batch's row stays: by it the next one
 # gets its number and the ids of its jobs, and no id may be used twice; one that is being written may yet come to nothing.
 _NEXT = """
-    SELECT key, batch_id, flow, total, first_job, span, ended_at FROM batches INDEXED BY batches_ended
-    WHERE phase = 'ended' AND (ended_at < :before OR (ended_at, key) < (:most_ended_at, :most_key)) AND (queue = 'local' OR ended_at < :shared_before)
+    SELECT key, batch_id, flow, total, first_job, span FROM batches INDEXED BY batches_ended
+    WHERE phase = 'ended' AND (ended_at < :before OR (ended_at, key) < (:most_ended_at, :most_key))
+      AND (queue = 'local' OR ended_at < :shared_before)
       AND key <> (SELECT max(key) FROM batches WHERE phase <> 'staged')
       AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_failed
                       WHERE jobs.batch = batches.key AND jobs.status = 'failed' AND jobs.dropped_at IS NULL)
@@ -58,26 +59,23 @@ def forget(connection: sqlite3.Connection, bounds: Bounds, now: float) -> Gone |
     connection.execute(
         "INSERT INTO removals VALUES (?, ?)", (row["first_job"], row["first_job"] + row["span"])
     )
-    gone = Gone(row["batch_id"], row["flow"], row["total"], row["ended_at"])
-    events.record(connection, now, events.BATCH_REMOVED, f"{gone.jobs:,} jobs of {gone.flow}", gone.batch_id)
+    gone = Gone(row["batch_id"], row["flow"], row["total"])
+    events.record(
+        connection, now, events.BATCH_REMOVED, f"{count(gone.jobs, 'job')} of {gone.flow}", gone.batch_id
+    )
     return gone
 
 
 def _last_kept(connection: sqlite3.Connection, most: int | None) -> dict[str, float]:
     """The last of the ``most`` batches that ended last: those that ended before it are too many."""
-    row = (
-        most
-        and connection.execute(
+    row = None
+    if most is not None:
+        row = connection.execute(
             """SELECT ended_at, key FROM batches INDEXED BY batches_ended WHERE phase = 'ended'
-           ORDER BY ended_at DESC, key DESC LIMIT 1 OFFSET ?""",
+               ORDER BY ended_at DESC, key DESC LIMIT 1 OFFSET ?""",
             (most - 1,),
         ).fetchone()
-    )
-    return (
-        {"most_ended_at": row["ended_at"], "most_key": row["key"]}
-        if row
-        else {"most_ended_at": 0.0, "most_key": 0}
-    )
+    return {"most_ended_at": row["ended_at"] if row else 0.0, "most_key": row["key"] if row else 0}
 
 
 def remove_portion(connection: sqlite3.Connection) -> bool:
