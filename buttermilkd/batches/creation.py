@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 MOST_JOBS = 100_000_000
 """In one batch."""
+FEW = 100
+"""Records that are looked at in less time than another thread needs to begin."""
 
 
 class Flow(FlowSource, Protocol):
@@ -95,7 +97,7 @@ class Creation:
         source = given if given is not None else await from_flow(flow, inherited(os.environ))
         shuffle = flow.shuffle if request.shuffle is None else request.shuffle
         seed = _seed(request.seed) if shuffle else None
-        records, duplicates = await asyncio.to_thread(_arrange, source, seed, request.limit)
+        records, duplicates = await _arranged(source, seed, request.limit)
         _check_size(len(records) * len(variants))
         spec = BatchSpec(
             batch_id=request.batch_id or new_batch_id(),
@@ -137,6 +139,13 @@ def _check_size(jobs: int) -> None:
             f"cannot create a batch of {jobs:,} jobs: {MOST_JOBS:,} is the most",
             hint="split the records, or leave out values of parameters",
         )
+
+
+async def _arranged(source: Iterable[str], seed: int | None, limit: int | None) -> tuple[list[str], int]:
+    """See ``_arrange``: off the loop, unless that takes longer than it would on it."""
+    if isinstance(source, list) and len(source) <= FEW:
+        return _arrange(source, seed, limit)
+    return await asyncio.to_thread(_arrange, source, seed, limit)
 
 
 def _arrange(source: Iterable[str], seed: int | None, limit: int | None) -> tuple[list[str], int]:

@@ -19,6 +19,7 @@ from buttermilkd.control.services import (
     Services,
     chunks_of,
     parse,
+    parsed,
     read_bytes,
 )
 from buttermilkd.control.streams import has_gone, stream
@@ -55,26 +56,26 @@ async def listing(services: Services, call: Call) -> web.Response:
 
 async def one(services: Services, call: Call) -> web.Response:
     """One batch; with ``wait`` once it has ended, or after that many seconds."""
-    batch_id = await services.ledger.query(lambda db: queries.resolve(db, call.path["batch"]))
     patience = call.number("wait", 0, LONGEST_WAIT)
-    view = await _view(services, batch_id)
+    rung = services.ledger.changes.ring_count
+    view = await _view(services, call.path["batch"])
     try:
         async with asyncio.timeout(patience):
             while patience and view["ended_at"] is None and not has_gone(call.request):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_FOR_READER):
+                        await services.ledger.changes.heard(rung)
                 rung = services.ledger.changes.ring_count
-                view = await _view(services, batch_id)
-                if view["ended_at"] is None:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_FOR_READER):
-                            await services.ledger.changes.heard(rung)
+                view = await _view(services, view["batch_id"])
     except TimeoutError:
-        view = await _view(services, batch_id)
+        view = await _view(services, view["batch_id"])
     return web.json_response(view)
 
 
-async def _view(services: Services, batch_id: str) -> BatchView:
+async def _view(services: Services, text: str) -> BatchView:
+    """The batch that this is, or begins. Raises as ``queries.resolve``."""
     now = services.clock.now()
-    view = await services.ledger.query(lambda db: queries.batch(db, batch_id, now))
+    view = await services.ledger.query(lambda db: queries.batch(db, queries.resolve(db, text), now))
     view["waiting_for"] = waiting_for(view, services.situation())
     return view
 
@@ -99,7 +100,7 @@ async def _read_create(request: web.Request) -> tuple[CreateBatch, list[str] | N
     """The request, its records, and a digest of both. Raises InvalidRequestError."""
     if request.content_type != NDJSON:
         body = await read_bytes(request)
-        wanted = CreateBatch.parse(await asyncio.to_thread(parse, body))
+        wanted = CreateBatch.parse(await parsed(body))
         return wanted, wanted.records, hashlib.sha256(body).hexdigest()
     digest = hashlib.sha256()
     head: CreateBatch | None = None

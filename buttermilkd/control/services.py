@@ -147,7 +147,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
         TimedOutError: the rest of it did not come.
     """
     body = await read_bytes(request, OBJECT_LIMIT)
-    document = parse(body or b"{}") if len(body) < PARSED_AT_ONCE else await asyncio.to_thread(parse, body)
+    document = await parsed(body or b"{}")
     if not isinstance(document, dict):
         raise InvalidRequestError("cannot read the request: its body is not a JSON object")
     return document
@@ -191,6 +191,11 @@ async def _next_chunk(request: web.Request, patience: float) -> bytes:
         raise TimedOutError(f"cannot read the request: {why}") from None
     except web.RequestPayloadError:
         raise InvalidRequestError("cannot read the request: its body is broken off or malformed") from None
+
+
+async def parsed(text: bytes) -> Any:
+    """See ``parse``: in another thread where it is long."""
+    return parse(text) if len(text) < PARSED_AT_ONCE else await asyncio.to_thread(parse, text)
 
 
 def parse(text: bytes) -> Any:

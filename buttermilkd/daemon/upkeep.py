@@ -2,7 +2,6 @@
 
 import logging
 
-from buttermilkd.bell import first_of
 from buttermilkd.control.services import Services
 from buttermilkd.errors import ButtermilkError
 from buttermilkd.idle.history import History
@@ -63,10 +62,10 @@ async def watch_demand(services: Services) -> None:
     """Tell the gate whether anything waits or runs: if not, it looks at the machine less often."""
     ledger = services.ledger
     while True:
-        work, changes = ledger.work.ring_count, ledger.changes.ring_count
+        seen = ledger.changes.ring_count
         try:
             depth = await services.queue.depth()
             services.gate.waiting = depth.pending + depth.running > 0
         except ButtermilkError as error:
             logger.error("cannot tell whether anything waits: %s", error, extra=_TROUBLE)  # noqa: TRY400
-        await first_of([ledger.work.heard(work), ledger.changes.heard(changes)])
+        await ledger.changes.heard(seen)

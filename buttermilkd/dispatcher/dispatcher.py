@@ -70,13 +70,13 @@ class Dispatcher:
     async def _intake(self) -> None:
         while True:
             seen = self._news.ring_count
-            limit, rooms = self._room(), self._runner.rooms()
+            limit = self._room()
             if not self._may_begin:
                 self._queue.recall()
-            if limit <= 0 or not rooms:
+            if limit <= 0 or not (rooms := self._runner.rooms()):
                 await self._news.heard(seen)
             elif not await self._take(rooms, limit):
-                await first_of([self._news.heard(seen), self._queue.arrival()])
+                await self._news.heard_or(seen, self._queue.arrival())
 
     def _room(self) -> int:
         """How many more jobs may be taken now.
@@ -98,7 +98,7 @@ class Dispatcher:
         return self._gate.is_open and not self.draining and troubles == (None, None)
 
     async def _take(self, rooms: Mapping[str, int], limit: int) -> bool:
-        """Take and begin; whether it is worth to ask again at once."""
+        """Take and begin; whether it is worth to ask again at once: there were as many as asked for, or it failed."""
         try:
             async with self._taking:
                 taken = await self._queue.take(rooms, limit)
@@ -111,7 +111,7 @@ class Dispatcher:
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
             return True
         self._pause = FIRST_PAUSE
-        return bool(taken)
+        return len(taken) == limit
 
     def _begin(self, taken: Iterable[Taken]) -> None:
         """Start what was taken, or give it straight back where the gate has closed meanwhile."""
@@ -153,13 +153,14 @@ class Dispatcher:
             self._something_ended.clear()
             ended, self._ended = self._ended, []
             self._news.ring()  # intake goes on once this loop waits: behind the settlement, not beside it
-            await self._recorder.record(ended)
+            at_once = await self._recorder.record(ended)
             for taken, _ in ended:
                 # A job given back may have been taken anew the moment that it was recorded.
                 if self._running.get(taken.job.job_id) is taken:
                     del self._running[taken.job.job_id]
             self._settled.ring()
-            self._news.ring()
+            if not at_once or self._gate.allowance() is not None:  # else there is no more room than before
+                self._news.ring()
 
     # From outside
 

@@ -48,8 +48,8 @@ class Recorder:
             return Settlement(taken, Event.CANCEL, outcome)
         return Settlement(taken, decision.event, outcome, decision.delay)
 
-    async def record(self, ended: Iterable[tuple[Taken, Outcome]]) -> None:
-        """Settle, again and again until it is durable: what has run must not be forgotten."""
+    async def record(self, ended: Iterable[tuple[Taken, Outcome]]) -> bool:
+        """Settle, again and again until it is durable: what has run must not be forgotten. Whether it was at once."""
         settlements = [self._decide(taken, outcome) for taken, outcome in ended]
         pause = FIRST_PAUSE
         while True:
@@ -61,6 +61,6 @@ class Recorder:
                 await self._clock.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
             else:
-                self.trouble = None
+                at_once, self.trouble = self.trouble is None, None
                 self._chronicle.settled(settlements)
-                return
+                return at_once

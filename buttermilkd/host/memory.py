@@ -5,8 +5,10 @@ from contextlib import suppress
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Of mallopt(3)."""
-LARGE = 128 * 1024
-"""Bytes from which on a block is a mapping of its own, which goes back when it is freed."""
+LARGE = 512 * 1024
+"""Bytes from which on a block is a mapping of its own, which goes back when it is freed, and of which no more are kept
+free at a heap's end. Reading a socket takes half of that: with less, each reading has the kernel make and clear those pages anew.
+"""
 
 
 def keep_small() -> None:

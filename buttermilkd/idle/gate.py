@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from buttermilkd.bell import Bell, first_of
+from buttermilkd.bell import Bell
 from buttermilkd.cgroups import Membership
 from buttermilkd.clock import Clock
 from buttermilkd.idle.load.cpu import LATE_TICKS
@@ -184,12 +184,28 @@ class Gate:
     async def run(self) -> None:
         """Look on each tick, and when a wait is over, until cancelled."""
         while True:
-            seen = self._demand.ring_count
             self._look()
-            self._tick = SLOW_TICK if self._is_settled() else TICK
-            wait = self._until_next()
-            self._next_look_at = self._clock.monotonic() + wait
-            await first_of([self._clock.sleep(wait), self._demand.heard(seen)])
+            self._tick = self._next_tick()
+            await self._until_due()
+
+    async def _until_due(self) -> None:
+        """Return when the next look is due: what happens meanwhile may bring that nearer.
+
+        That something waits now makes no look due that was taken a moment ago: of many short jobs, one after
+        another, each would cost one.
+        """
+        while True:
+            seen = self._demand.ring_count
+            tick = self._next_tick()
+            self._tick = max(self._tick, tick)
+            self._next_look_at = min([self.ticked_at + tick, *self._foreseen()])
+            wait = self._next_look_at - self._clock.monotonic()
+            if wait <= 0:
+                return
+            await self._demand.heard_or(seen, self._clock.sleep(wait))
+
+    def _next_tick(self) -> float:
+        return SLOW_TICK if self._is_settled() else TICK
 
     def _is_settled(self) -> bool:
         """Whether nothing runs, and nothing goes on or starts before something is told or a wait is over."""
@@ -198,15 +214,10 @@ class Gate:
             return False
         return not (self._waiting and self.is_open)
 
-    def _until_next(self) -> float:
-        """Seconds to the next look: a tick, or less where a wait is over before."""
-        now = self._clock.monotonic()
-        return min([self._tick, *(at - now for at in self._foreseen() if at > now)])
-
     def _foreseen(self) -> list[float]:
-        """When something may go on or start, as far as anything waits for that."""
+        """When something may go on or start that waits for it, unless that has been looked at since."""
         times = (self.verdict.resumes_at, self.verdict.starts_at) if self._waiting else ()
-        return [at for at in times if at is not None]
+        return [at for at in times if at is not None and at > self.ticked_at]
 
     def reconsider(self) -> None:
         """Decide again on what is known now, without waiting for the tick."""

@@ -138,11 +138,10 @@ class Ledger:
         try:
             if spec.records <= portion:
                 whole = list(records)
-                await self._finish(lambda db: creation.write(db, spec, whole, answer, self._clock.now()))
+                await self._open(lambda db: creation.write(db, spec, whole, answer, self._clock.now()))
             else:
                 await self._create_in_portions(spec, records, portion, answer)
         finally:  # who was cancelled meanwhile may have created it all the same
-            self.work.ring()
             self.changes.ring()
             self.posted.ring()
 
@@ -157,14 +156,27 @@ class Ledger:
                 at, chunk = start, portion
                 await self._finish(lambda db: creation.fill(db, staged, at, len(spec.variants), chunk))  # noqa: B023
                 start += len(portion)
-            await self._finish(lambda db: creation.activate(db, staged, answer, self._clock.now()))
+            await self._open(lambda db: creation.activate(db, staged, answer, self._clock.now()))
         except BaseException:
             await asyncio.shield(self._discard_quietly(staged))
             raise
 
+    async def _open(self, operation: Callable[[sqlite3.Connection], None]) -> None:
+        """Have an operation carried out that makes jobs takeable. Raises what it raises.
+
+        Who waits for work is called before it is done: what is asked of the writer now comes behind it, and may
+        take those jobs in the same commit.
+        """
+        call = self._writer.call(operation)
+        self.work.ring()
+        await self._finished(call)
+
     async def _finish(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Wait for the operation even when cancelled, so that what is undone afterwards is known."""
-        call = self._writer.call(operation)
+        return await self._finished(self._writer.call(operation))
+
+    @staticmethod
+    async def _finished(call: "asyncio.Future[T]") -> T:
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:

@@ -1,11 +1,11 @@
-"""The one thread that commits. Calls queue to it, and those that wait together are committed together."""
+"""The one thread that commits. Calls queue to it, and those that come while it works are committed together."""
 
 import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from buttermilkd.errors import ButtermilkError, StorageError, UnavailableError
@@ -78,26 +78,18 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
-        closing = False
-        while not closing:
-            group: list[_Call] = []
-            call = self._calls.get()
-            while call is not None:
-                group.append(call)
-                if len(group) == GROUP or self._calls.empty():
-                    break
-                call = self._calls.get()
-            closing = call is None
-            if group:
-                self._commit(group)
-                _answer(group)
+        while (call := self._calls.get()) is not None:
+            _answer(self._commit(call))
         self._connection.close()
 
-    def _commit(self, group: list[_Call]) -> None:
-        """Run the group in one transaction; where that cannot be committed, all of it fails."""
+    def _commit(self, first: _Call) -> list[_Call]:
+        """Run it, and what is called meanwhile, in one transaction; where that cannot be committed, all of it fails."""
+        group = [first]
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for call in group:
+            self._run(first)
+            while len(group) < GROUP and (call := self._next()) is not None:
+                group.append(call)
                 self._run(call)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -105,6 +97,17 @@ class Writer:
             for call in group:
                 call.error = call.error or failure
             self._roll_back()
+        return group
+
+    def _next(self) -> _Call | None:
+        """The next call, where one waits."""
+        try:
+            call = self._calls.get_nowait()
+        except Empty:
+            return None
+        if call is None:
+            self._calls.put(None)  # the end, for who works through the queue
+        return call
 
     def _run(self, call: _Call) -> None:
         """Run one operation of a group within a savepoint, so that its failure is its own."""

@@ -70,7 +70,10 @@ class Queue(Protocol):
         """Flows have changed: what is held here of flows that are not there any more goes back at once."""
 
     async def arrival(self) -> None:
-        """Return once there may be more to take than the last ``take`` found: new jobs, or one that fell due."""
+        """Return once there may be more to take than the last ``take`` found: new jobs, or one that fell due.
+
+        At once where that one may have left some, for which there was room.
+        """
 
     async def depth(self) -> Depth:
         """How much waits and runs."""

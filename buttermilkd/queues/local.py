@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
-from buttermilkd.bell import Bell, first_of
+from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Claim, Settlement, Taken
 from buttermilkd.queues.base import Depth
@@ -70,9 +70,10 @@ class LocalQueue:
         """It holds nothing of any flow."""
 
     async def arrival(self) -> None:
-        heard = self._ledger.work.heard(self._rung)
-        waits = [heard] if self._next_due is None else [heard, self._fall_due(*self._next_due)]
-        await first_of(waits)
+        if self._next_due is None:
+            await self._ledger.work.heard(self._rung)
+        else:
+            await self._ledger.work.heard_or(self._rung, self._fall_due(*self._next_due))
 
     async def _fall_due(self, at: float, until: float) -> None:
         """Return once the wall clock says ``at``, or the monotonic one ``until``: the other may be set back.

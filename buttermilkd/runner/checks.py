@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 
 from buttermilkd.runner.flow import FlowSettings
@@ -17,8 +18,8 @@ _VERSION = re.compile(r"Python (\d+)\.(\d+)")
 def check(flow: FlowSettings) -> str | None:
     """Why ``flow`` cannot run here; None where nothing speaks against it.
 
-    It looks at files, and asks a callable's interpreter for its version: a few milliseconds, so call it
-    off the event loop. It sees what the daemon sees; where jobs have a service of their own, that one's sandbox
+    It looks at files, and asks a callable's interpreter for its version when it first sees it: a few milliseconds,
+    so call it off the event loop. It sees what the daemon sees; where jobs have a service of their own, that one's sandbox
     may show them more, or less.
     """
     if not flow.directory.is_dir():
@@ -47,32 +48,62 @@ def _check_callable(flow: FlowSettings) -> str | None:
     if problem := _check_program(flow.python, flow):
         return problem
     try:
+        _ask_version(flow.python, flow.directory, _identity(flow.python, flow))
+    except _UnfitError as error:
+        return str(error)
+    return None
+
+
+class _UnfitError(Exception):
+    """Why an interpreter cannot run a worker."""
+
+
+def _identity(program: str, flow: FlowSettings) -> tuple[int, ...]:
+    """What changes where another program takes this one's place."""
+    found = (_file(program, flow) or Path(program)).stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=256)
+def _ask_version(python: str, directory: Path, identity: tuple[int, ...]) -> None:  # noqa: ARG001 - a part of the key
+    """Have an interpreter say that it is recent enough, which takes a process: so once for each that is.
+
+    Raises:
+        _UnfitError: it is not, or does not run. This is asked again.
+    """
+    try:
         ran = subprocess.run(
-            [flow.python, "-I", "-S", "--version"],
+            [python, "-I", "-S", "--version"],
             capture_output=True,
             text=True,
             timeout=_VERSION_TIMEOUT,
             check=False,
-            cwd=flow.directory,
+            cwd=directory,
             env=inherited(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{flow.python} does not run: {error}"
+        raise _UnfitError(f"{python} does not run: {error}") from error
     version = _VERSION.search(ran.stdout + ran.stderr)
     if version is None:
-        return f"{flow.python} does not say which Python it is"
+        raise _UnfitError(f"{python} does not say which Python it is")
     if (int(version[1]), int(version[2])) < _OLDEST_PYTHON:
-        return f"{flow.python} is {version[0]}; a worker needs Python 3.9 or later"
-    return None
+        raise _UnfitError(f"{python} is {version[0]}; a worker needs Python 3.9 or later")
 
 
 def _check_program(program: str, flow: FlowSettings) -> str | None:
-    if "/" not in program:
-        path = flow.env.get("PATH")
-        return None if shutil.which(program, path=path) else f"command {program!r} was not found"
-    file = flow.directory / Path(program)
+    file = _file(program, flow)
+    if file is None:
+        return f"command {program!r} was not found"
     if not file.exists():
         return f"command {program} does not exist"
     if not file.is_file() or not os.access(file, os.X_OK):
         return f"command {program} is not executable"
     return None
+
+
+def _file(program: str, flow: FlowSettings) -> Path | None:
+    """Where a program is, there or not; None where its name alone is given and leads to none."""
+    if "/" in program:
+        return flow.directory / program
+    found = shutil.which(program, path=flow.env.get("PATH"))
+    return None if found is None else Path(found)

@@ -111,6 +111,18 @@ async def test_a_batch_that_was_being_written_when_the_daemon_died_is_not_there_
         assert await ledger.query(lambda db: db.execute("SELECT count(*) FROM jobs").fetchone()[0]) == 0
 
 
+@pytest.mark.parametrize("records", [3, PORTION + 1])
+async def test_who_waits_for_work_can_take_it_in_the_commit_that_creates_it(
+    ledger: Ledger, records: int
+) -> None:
+    called = asyncio.ensure_future(ledger.work.heard())
+    creating = asyncio.ensure_future(ledger.create(spec(records=records), numbered(records), None))
+    await called
+    assert not creating.done()
+    assert [one.job.job_id for one in await take(ledger, 2)] == ["b.1", "b.2"]
+    await creating
+
+
 async def test_cancelling_a_create_leaves_nothing(ledger: Ledger) -> None:
     creating = asyncio.ensure_future(ledger.create(spec(records=PORTION * 20), numbered(PORTION * 20), None))
     while not await ledger.query(lambda db: db.execute("SELECT count(*) FROM jobs").fetchone()[0]):

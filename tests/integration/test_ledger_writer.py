@@ -57,6 +57,36 @@ async def test_calls_that_wait_together_are_committed_together(writer: Writer, t
     assert words(tmp_path) == ["0", "1", "2"]
 
 
+async def test_what_is_called_while_another_call_is_carried_out_is_in_its_commit(
+    writer: Writer, tmp_path: Path
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def insert_slowly(db: sqlite3.Connection) -> None:
+        insert("first")(db)
+        entered.set()
+        go_on.wait(10)
+
+    first = writer.call(insert_slowly)
+    await asyncio.to_thread(entered.wait, 10)
+    seen_from_outside = writer.call(lambda _: words(tmp_path))
+    go_on.set()
+    assert await seen_from_outside == []
+    await first
+    assert words(tmp_path) == ["first"]
+
+
+async def test_where_no_commit_can_begin_the_call_fails(writer: Writer, tmp_path: Path) -> None:
+    await writer.call(lambda db: db.execute("PRAGMA busy_timeout = 1"))
+    with sqlite3.connect(tmp_path / "db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked"):
+            await writer.call(insert("one"))
+        other.execute("ROLLBACK")
+    other.close()
+    assert await writer.call(insert("two")) == 1
+
+
 async def test_one_that_fails_is_rolled_back_alone(writer: Writer, tmp_path: Path) -> None:
     def half(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO words VALUES ('half')")

@@ -248,6 +248,17 @@ async def test_it_looks_less_often_while_nothing_waits_and_at_once_when_somethin
     assert scene.machine.ticks[5:] == [1.0] * 3
 
 
+async def test_short_jobs_one_after_another_make_it_look_no_more_than_once_a_second(scene: Scene) -> None:
+    await scene.clock.advance(13)
+    scene.machine.ticks.clear()
+    for _ in range(30):
+        scene.gate.waiting = True
+        await settle_loop()
+        scene.gate.waiting = False
+        await scene.clock.advance(0.1)
+    assert len(scene.machine.ticks) in (2, 3)
+
+
 async def test_while_it_is_closed_and_nothing_runs_it_looks_less_often_too(scene: Scene) -> None:
     await scene.clock.advance(2)
     scene.activity.tell(requests=1)

@@ -26,8 +26,11 @@ class Jobs:
     seconds: float | None = None
     place: Membership | None = field(default_factory=lambda: Membership("/system.slice/b.service/jobs"))
     running: bool = False
+    asked: int = 0
+    """How often their times were asked for."""
 
     def cpu_seconds(self) -> float | None:
+        self.asked += 1
         return self.seconds
 
     def membership(self) -> Membership | None:
@@ -89,6 +92,14 @@ async def test_where_nothing_can_be_read_everything_is_missing_but_cpu_and_memor
     assert load.memory_available.value is not None
     assert load.average is not None
     assert (await scene.look(1, used=0.5)).foreign.value == 0.25
+
+
+async def test_a_look_right_after_another_counts_no_process_again(scene: Scene) -> None:
+    first = await scene.look(1)
+    assert (await scene.look(0.1, used=0.2)).foreign == first.foreign
+    assert scene.jobs.asked == 1
+    await scene.look(0.9)
+    assert scene.jobs.asked == 2
 
 
 async def test_pressure_is_that_of_the_web_servers_own_groups_and_the_worst_of_them(scene: Scene) -> None:

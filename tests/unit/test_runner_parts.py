@@ -236,6 +236,24 @@ def test_a_flow_that_cannot_run_says_why(flow: Checked, problem: str | None) -> 
     assert check(flow) == problem
 
 
+def test_an_interpreter_is_asked_for_its_version_once_as_long_as_it_is_the_same_file(tmp_path: Path) -> None:
+    python, asked = tmp_path / "python", tmp_path / "asked"
+    flow = Checked(entrypoint="m:f", python=str(python), directory=tmp_path)
+
+    def install(version: str) -> None:
+        python.unlink(missing_ok=True)
+        python.write_text(f"#!/bin/sh\necho again >>{asked}\necho Python {version}\n")
+        python.chmod(0o755)
+
+    install("3.11.0")
+    assert (check(flow), check(flow), asked.read_text()) == (None, None, "again\n")
+    install("3.8.10")
+    assert check(flow) == f"{python} is Python 3.8; a worker needs Python 3.9 or later"
+    assert check(flow) is not None
+    install("3.13.0")
+    assert check(flow) is None
+
+
 @pytest.mark.parametrize("trouble", [None, "there is no launcher"])
 async def test_what_goes_wrong_as_a_job_is_given_back_is_told_to_whoever_runs_the_runner(
     trouble: str | None,

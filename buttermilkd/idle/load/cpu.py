@@ -65,7 +65,11 @@ class CpuMeter:
         self._cpus = cpus or psutil.cpu_count() or 1
         self._method = method
         self._before: _Counters | None = None
-        self._latest = _unknown("not measured yet")
+        self.latest = _unknown("not measured yet")
+
+    def is_due(self, at: float) -> bool:
+        """Whether enough time has passed for a new sample; until then ``latest`` stands."""
+        return self._before is None or at - self._before.at >= SHORTEST
 
     def sample(self, at: float, tick: float, own: float | None, web: float | None) -> CpuUse:
         """What happened since the last call, which was meant to be ``tick`` seconds ago.
@@ -74,12 +78,12 @@ class CpuMeter:
         of ours ever ran, and it is not told. Called again too soon, it gives the sample before.
         """
         before = self._before
-        if before is not None and at - before.at < SHORTEST:
-            return self._latest
+        if not self.is_due(at):
+            return self.latest
         now = self._before = _Counters(at, self._times(), own or 0.0, web)
         if before is not None:
-            self._latest = self._difference(before, now, tick)
-        return self._latest
+            self.latest = self._difference(before, now, tick)
+        return self.latest
 
     def _difference(self, before: _Counters, now: _Counters, tick: float) -> CpuUse:
         elapsed = now.at - before.at

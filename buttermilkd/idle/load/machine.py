@@ -9,7 +9,7 @@ import psutil
 
 from buttermilkd.cgroups import Hierarchy, Membership
 from buttermilkd.clock import Clock
-from buttermilkd.idle.load.cpu import CpuMeter
+from buttermilkd.idle.load.cpu import CpuMeter, CpuUse
 from buttermilkd.idle.load.pressure import NO_PRESSURE, SYSTEM, WINDOW, Line, PressureMeter
 from buttermilkd.idle.load.protection import protection
 from buttermilkd.idle.load.triggers import Threshold, Triggers
@@ -77,8 +77,8 @@ class Machine:
         at = self._clock.monotonic()
         if self._own.are_running():
             self._ran_at = at
-        jobs, own = self._own.membership(), self._own.cpu_seconds()
-        use = self._cpu.sample(at, tick, own, self._servers.cpu_seconds(web, jobs, own))
+        jobs = self._own.membership()
+        use = self._cpu_use(at, tick, web, jobs)
         memory = psutil.virtual_memory()
         before, self._meters, self._of_others = self._meters, {}, set()
         load = Load(
@@ -96,6 +96,15 @@ class Machine:
         if self._triggers is not None:
             self._triggers.watch(self._thresholds())
         return load
+
+    def _cpu_use(
+        self, at: float, tick: float, web: Collection[Membership], jobs: Membership | None
+    ) -> CpuUse:
+        """A new sample, if one is due: where our jobs' times are estimated, all of /proc is read for it."""
+        if not self._cpu.is_due(at):
+            return self._cpu.latest
+        own = self._own.cpu_seconds()
+        return self._cpu.sample(at, tick, own, self._servers.cpu_seconds(web, jobs, own))
 
     def _wait(
         self, resource: str, web: Collection[Membership], jobs: Membership | None, at: float, before: Meters

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from buttermilkd.bell import Bell, first_of
+from buttermilkd.bell import Bell
 from buttermilkd.clock import Clock
 from buttermilkd.idle.policy.observations import Reporter
 from buttermilkd.idle.probes.base import Probe, ProbeFailedError, Seen
@@ -65,7 +65,7 @@ class Probing:
             seen = self._news.ring_count
             for probe in self._probes:
                 await self._look(probe)
-            await first_of([self._clock.sleep(self._every), self._news.heard(seen)])
+            await self._news.heard_or(seen, self._clock.sleep(self._every))
 
     async def _look(self, probe: Probe) -> None:
         try:

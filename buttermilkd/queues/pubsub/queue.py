@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from buttermilkd.bell import first_of
 from buttermilkd.clock import Clock
 from buttermilkd.errors import ButtermilkError, UnavailableError
 from buttermilkd.jobs import Settlement, Taken
@@ -101,6 +100,8 @@ class PubsubQueue:
         self._claims = Claims(ledger, self._leases, self._shelf, self._intake)
         self._follow: Callable[[Merged], Coroutine[Any, Any, None]] | None = None
         self._arrived = 0
+        self._left_some = False
+        """The last ``take`` found some, and looked for no more: what is chosen may turn out not to be takeable."""
         self._worked = 0
         link.on_emptied = link.on_new = self._mending.emptied
 
@@ -194,6 +195,7 @@ class PubsubQueue:
             taken = await self._claims.claim(chosen)
         self._shelf.taken(Counter(one.job.flow for one in taken))
         self._intake.wanted.ring()
+        self._left_some = bool(taken)
         return taken
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -209,12 +211,9 @@ class PubsubQueue:
         self._intake.forget_unknown()
 
     async def arrival(self) -> None:
-        await first_of(
-            [
-                self._intake.arrived.heard(self._arrived),
-                self._ledger.work.heard(self._worked),
-            ]
-        )
+        if self._left_some:
+            return
+        await self._intake.arrived.heard_or(self._arrived, self._ledger.work.heard(self._worked))
 
     async def depth(self) -> Depth:
         pending, running = await self._ledger.totals()

@@ -15,6 +15,10 @@ MARK = "BUTTERMILK_SPAWN"
 
 
 LOWEST_NICE = 19
+_LONGEST_STAT = 4096
+"""Bytes: fifty numbers and a name of 64 characters at most."""
+_FIELDS = 15
+"""Behind the name, as far as they are of interest."""
 _GRANTED_EVERY = 0.1
 """Seconds between two changes of a session's weight that the kernel grants to users without privileges."""
 
@@ -35,12 +39,17 @@ class Stat(NamedTuple):
 def read_stat(pid: int) -> Stat | None:
     """What ``/proc/<pid>/stat`` says; None where there is no such process any more."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs more than the read
-            text = file.read()
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY)  # a file object would cost more than the read
     except OSError:
         return None
+    try:
+        text = os.read(file, _LONGEST_STAT)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
     # The name is in parentheses and may itself hold spaces and parentheses.
-    fields = text[text.rindex(b")") + 2 :].split()
+    fields = text[text.rindex(b")") + 2 :].split(None, _FIELDS)
     own, children = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
     parent, group, session = int(fields[1]), int(fields[2]), int(fields[3])
     return Stat(pid, parent, group, session, fields[0].decode(), own, children)
