@@ -32,12 +32,13 @@ class Decision:
     delay: float = 0.0
 
 
-_EVENTS = {
-    Ending.COMPLETED: Event.COMPLETE,
-    Ending.REJECTED: Event.FAIL,
-    Ending.CANCELLED: Event.CANCEL,
-    Ending.GIVEN_BACK: Event.GIVE_BACK,
+_DECIDED = {
+    Ending.COMPLETED: Decision(Event.COMPLETE),
+    Ending.REJECTED: Decision(Event.FAIL),
+    Ending.CANCELLED: Decision(Event.CANCEL),
+    Ending.GIVEN_BACK: Decision(Event.GIVE_BACK),
 }
+"""Whatever the limits are."""
 
 
 def backoff(limits: RetryLimits, tries: int, jitter: float) -> float:
@@ -58,8 +59,8 @@ def decide(outcome: Outcome, job: Job, limits: RetryLimits, jitter: float) -> De
     been suspended, as by a lost connection, is tried again without a loss, but not for ever; so is what has been
     interrupted, as it may be what ends the launcher.
     """
-    if outcome.ending in _EVENTS:
-        return Decision(_EVENTS[outcome.ending])
+    if (decided := _DECIDED.get(outcome.ending)) is not None:
+        return decided
     if outcome.ending is Ending.INTERRUPTED:
         return Decision(Event.INTERRUPT if job.interruptions < limits.max_interruptions else Event.FAIL)
     if outcome.ending is Ending.DEFERRED:

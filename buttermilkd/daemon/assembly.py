@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from buttermilkd.batches import Batches
 from buttermilkd.cgroups import Hierarchy
 from buttermilkd.clock import Clock
+from buttermilkd.config.flow import FlowSettings
 from buttermilkd.config.in_force import InForce
 from buttermilkd.config.settings import ActivitySettings, Settings
 from buttermilkd.control import server
@@ -220,14 +221,21 @@ def _queue(in_force: InForce, on: Foundations, clock: Clock, stack: AsyncExitSta
 
 
 def _limits(in_force: InForce) -> Callable[[str], RetryLimits]:
+    made: dict[str, tuple[FlowSettings, Settings, RetryLimits]] = {}
+
     def of(flow: str) -> RetryLimits:
-        configured = in_force.flows.last_known(flow)
-        return RetryLimits(
+        configured, settings = in_force.flows.last_known(flow), in_force.settings
+        known = made.get(flow)
+        if known is not None and known[0] is configured and known[1] is settings:
+            return known[2]
+        limits = RetryLimits(
             max_retries=configured.max_retries,
             max_deferrals=configured.max_deferrals,
-            max_interruptions=in_force.settings.daemon.max_interruptions,
+            max_interruptions=settings.daemon.max_interruptions,
             backoff=configured.backoff,
             max_backoff=configured.max_backoff,
         )
+        made[flow] = configured, settings, limits
+        return limits
 
     return of

@@ -22,6 +22,11 @@ logger = logging.getLogger(__name__)
 LAST_PATIENCE = 10.0
 """Seconds for which a daemon that stops tries to record ends: what it has not recorded is begun again."""
 
+MANY = 32
+GATHERING = 0.002
+"""Seconds for which ends are gathered while that many jobs go on, as short calls do that are queued in a worker: a commit, and
+the ten turns of the loop around it, cost as much for one job as for all of them."""
+
 
 class Dispatcher:
     """Takes jobs while the gate is open and there is room, runs them, and settles what has ended.
@@ -150,6 +155,8 @@ class Dispatcher:
     async def _settlement(self) -> None:
         while True:
             await self._something_ended.wait()
+            if len(self._running) - len(self._ended) >= MANY:
+                await self._clock.sleep(GATHERING)
             self._something_ended.clear()
             ended, self._ended = self._ended, []
             self._news.ring()  # intake goes on once this loop waits: behind the settlement, not beside it

@@ -2,14 +2,16 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 
 from buttermilkd.jobs import TRANSITIONS, Claim, Event, Job, Taken, job_id
 from buttermilkd.ledger import events
 from buttermilkd.sharing import Lease
 
 _FIELDS = "id, record_id, variant, attempt, deferrals, disturbances, interruptions"
+"""The last four in the order of ``Job``'s."""
+_BY_ID = itemgetter(0)
 _TAKE = f"""
     UPDATE jobs SET status = '{TRANSITIONS[Event.TAKE][1]}', attempt = attempt + 1, due = NULL,
                     started_at = :now, ended_at = NULL
@@ -77,8 +79,8 @@ def _take_from(connection: sqlite3.Connection, batch: sqlite3.Row, room: int, no
     if not rows and not fresh:
         return []
     # RETURNING gives no order of its own.
-    rows.sort(key=lambda row: int(row["id"]))
-    fresh.sort(key=lambda row: int(row["id"]))
+    rows.sort(key=_BY_ID)
+    fresh.sort(key=_BY_ID)
     next_job = fresh[-1]["id"] + 1 if fresh else batch["next_job"]
     count = len(rows) + len(fresh)
     connection.execute(
@@ -88,19 +90,13 @@ def _take_from(connection: sqlite3.Connection, batch: sqlite3.Row, room: int, no
     )
     if batch["started_at"] is None:
         events.record(connection, now, events.BATCH_STARTED, "its first job begins", batch["batch_id"])
+    return list(_taken(batch, (*rows, *fresh)))
+
+
+def _taken(batch: sqlite3.Row, rows: Iterable[sqlite3.Row]) -> Iterator[Taken]:
+    """The jobs of these rows, which hold ``_FIELDS``."""
+    key, batch_id, flow, first = batch["key"], batch["batch_id"], batch["flow"], batch["first_job"]
     variants = json.loads(batch["variants"])
-    return [Taken(_job(batch, row, variants), Lease(row["id"], key)) for row in (*rows, *fresh)]
-
-
-def _job(batch: sqlite3.Row, row: sqlite3.Row, variants: Sequence[Mapping[str, Any]]) -> Job:
-    return Job(
-        job_id=job_id(batch["batch_id"], row["id"] - batch["first_job"] + 1),
-        batch_id=batch["batch_id"],
-        flow=batch["flow"],
-        record_id=row["record_id"],
-        parameters=variants[row["variant"]],
-        attempt=row["attempt"],
-        deferrals=row["deferrals"],
-        disturbances=row["disturbances"],
-        interruptions=row["interruptions"],
-    )
+    for row, record_id, variant, *counts in rows:
+        job = Job(job_id(batch_id, row - first + 1), batch_id, flow, record_id, variants[variant], *counts)
+        yield Taken(job, Lease(row, key))

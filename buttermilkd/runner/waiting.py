@@ -35,25 +35,35 @@ class Waiting:
         self._ended = ended
         self._fail = fail
         self._attempts: dict[str, Attempt] = {}
+        self._counts: Counter[str] = Counter()
+        """How many of them there are of each flow that has any."""
         self._is_due = False
         self._ran = False
 
     def add(self, attempt: Attempt) -> None:
         """It begins in a later turn of the loop."""
         self._attempts[attempt.job.job_id] = attempt
+        self._counts[attempt.job.flow] += 1
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self.place)
+
+    def _take_out(self, job_id: str) -> Attempt | None:
+        attempt = self._attempts.pop(job_id, None)
+        if attempt is not None:
+            self._counts[attempt.job.flow] -= 1
+            if not self._counts[attempt.job.flow]:
+                del self._counts[attempt.job.flow]
+        return attempt
 
     def rooms(self) -> dict[str, int]:
         """For each flow that can take any, how many more jobs it can take now."""
         if self._trouble() is not None:
             return {}
         flows = self._flows()
-        waiting = Counter(attempt.job.flow for attempt in self._attempts.values())
         rooms = {}
         for name in flows:
-            room = self._lanes.of(name, flows).room(self._slots.free).jobs - waiting[name]
+            room = self._lanes.of(name, flows).room(self._slots.free).jobs - self._counts[name]
             if room > 0:
                 rooms[name] = room
         return rooms
@@ -81,27 +91,31 @@ class Waiting:
             self._fail(error)
 
     def _place(self) -> None:
-        flows, rooms = self._flows(), dict[str, int]()
+        flows, rooms, full = self._flows(), dict[str, int](), set[str]()
         for job_id, attempt in list(self._attempts.items()):
+            if full == self._counts.keys():  # there is room for none of those behind
+                break
             name = attempt.job.flow
             if self._attempts.get(job_id) is not attempt:
                 continue
             if name not in flows:
                 # Removed since it was taken: it waits where it came from, as others of that flow do.
-                del self._attempts[job_id]
+                self._take_out(job_id)
                 self._ended(attempt, Outcome(Ending.GIVEN_BACK))
                 continue
             lane = self._lanes.of(name, flows)
             if rooms.get(name) is None:
                 rooms[name] = lane.room(self._slots.free).jobs
-            if rooms[name] > 0:
-                del self._attempts[job_id]
-                free = self._slots.free
-                lane.begin(attempt)
-                self._ran = True
-                rooms[name] -= 1
-                if self._slots.free != free:  # what it took is missing elsewhere
-                    rooms = {name: rooms[name]}
+            if rooms[name] <= 0:
+                full.add(name)
+                continue
+            self._take_out(job_id)
+            free = self._slots.free
+            lane.begin(attempt)
+            self._ran = True
+            rooms[name] -= 1
+            if self._slots.free != free:  # what it took is missing elsewhere
+                rooms = {name: rooms[name]}
 
     def have_run(self) -> bool:
         """Whether any job has executed since this was asked last."""
@@ -111,11 +125,11 @@ class Waiting:
     def end(self, job_ids: Iterable[str], ending: Ending) -> None:
         """End these, as far as they wait."""
         for job_id in job_ids:
-            if attempt := self._attempts.pop(job_id, None):
+            if attempt := self._take_out(job_id):
                 self._ended(attempt, Outcome(ending))
 
     def give_back(self) -> None:
         """End them all."""
-        attempts, self._attempts = self._attempts, {}
+        attempts, self._attempts, self._counts = self._attempts, {}, Counter()
         for attempt in attempts.values():
             self._ended(attempt, Outcome(attempt.asked or Ending.GIVEN_BACK))

@@ -101,6 +101,8 @@ def answered(message: Mapping[str, Any]) -> Outcome:
 def printed(message: Mapping[str, Any]) -> Iterator[tuple[bytes, bool]]:
     """What the call of this answer printed, in turns; whether each was on standard error."""
     text: str = message["log"]
+    if not text:
+        return
     start = 0
     for turn, length in enumerate(message.get("turns") or [len(text)]):
         yield text[start : start + length].encode("utf-8", "replace"), bool(turn % 2)

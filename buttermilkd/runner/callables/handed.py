@@ -61,7 +61,8 @@ class Handed:
     def add(self, call: Call) -> None:
         """Queue a job, which may begin by that."""
         self.queued[call.attempt.job.job_id] = call
-        self.promote()
+        if len(self.begun) < self.width:
+            self.promote()
 
     def remove(self, job_id: str) -> Call:
         """Take out a job that has ended. The next in line is promoted by a call of its own.
@@ -76,9 +77,10 @@ class Handed:
     def promote(self) -> None:
         """Take for begun what there is room for."""
         while self.queued and len(self.begun) < self.width:
-            job_id = next(iter(self.queued))
-            self.begun[job_id] = self.queued.pop(job_id)
-            self._begin(self.begun[job_id])
+            job_id, call = next(iter(self.queued.items()))
+            self.begun[job_id] = call
+            del self.queued[job_id]
+            self._begin(call)
         self._account()
 
     def ready(self, width: int, pid: int | None) -> None:
@@ -106,8 +108,9 @@ class Handed:
 
     def _account(self) -> None:
         executing = min(len(self), self.width)
-        self._slots.take(executing - self.executing)
-        self.executing = executing
+        if executing != self.executing:
+            self._slots.take(executing - self.executing)
+            self.executing = executing
 
 
 def worker_request(flow: FlowSettings, calls_at_once: int, channel: socket.socket) -> Request:

@@ -1,10 +1,11 @@
 """JSON objects, one a line, over a stream socket, without ever waiting for the other side."""
 
 import asyncio
-import json
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from buttermilkd.runner.documents import packed, unpacked
 
 _READ_SIZE = 256 * 1024
 
@@ -58,7 +59,7 @@ class LineChannel:
             self._unread = rest
             for line in lines:
                 try:
-                    message = json.loads(line.decode())
+                    message = unpacked(line)
                 except (ValueError, RecursionError):
                     message = None
                 if not isinstance(message, dict):
@@ -79,7 +80,7 @@ class LineChannel:
         if self._connection is None:
             return
         waiting = bool(self._unsent)
-        self._unsent += json.dumps(message).encode() + b"\n"
+        self._unsent += packed(message) + b"\n"
         if not waiting:
             self._flush()
 

@@ -1,13 +1,13 @@
 """The daemon's end of the launcher's socket: sends without waiting, and hears what comes."""
 
 import asyncio
-import json
 import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from buttermilkd.runner.documents import packed, unpacked
 from buttermilkd.runner.launcher.program import PACKET_LIMIT
 
 _PACKETS_AT_ONCE = 64
@@ -49,7 +49,7 @@ class PacketChannel:
             OSError: a message is too long for a packet, and there can be no file for it. Nothing is sent, and ``fds``
                 stay the caller's.
         """
-        data, passed = json.dumps(message).encode(), list(fds)
+        data, passed = packed(message), list(fds)
         if len(data) > PACKET_LIMIT:
             data, passed = b"\0", [_in_a_file(data), *passed]
         self._unsent.append((data, passed))
@@ -120,6 +120,6 @@ def _in_a_file(data: bytes) -> int:
 
 def _document(packet: bytes) -> Any:
     try:
-        return json.loads(packet)
+        return unpacked(packet)
     except (ValueError, RecursionError):
         return None
