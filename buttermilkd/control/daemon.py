@@ -46,7 +46,7 @@ async def info(_services: Services, _call: Call) -> web.Response:
 
 async def status(services: Services, _call: Call) -> web.Response:
     """The daemon: idle or why not, what runs, what waits, who reports."""
-    services.gate.reconsider()
+    services.gate.refresh()
     verdict = services.gate.verdict
     depth = await services.queue.depth()
     view = StatusView(

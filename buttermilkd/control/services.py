@@ -86,7 +86,7 @@ class Services:
         return self.in_force.settings
 
     def situation(self) -> Situation:
-        self.gate.reconsider()
+        self.gate.refresh()
         verdict = self.gate.verdict
         return Situation(
             idle=verdict.idle,

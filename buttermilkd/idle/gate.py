@@ -25,6 +25,9 @@ TICK = 1.0
 SLOW_TICK = 5.0
 """... and otherwise: what web servers tell, and the end of a wait, is looked at without any tick."""
 
+FRESH = 0.2
+"""Seconds for which a decision is shown without being made again."""
+
 
 class Activity(Protocol):
     """What web servers report."""
@@ -223,6 +226,11 @@ class Gate:
         """Decide again on what is known now, without waiting for the tick."""
         self._notice_gap()
         self._decide()
+
+    def refresh(self) -> None:
+        """Decide again unless that was done a moment ago: for who shows ages in whole seconds, perhaps a thousand times in one."""
+        if self._clock.monotonic() - self._last.at > FRESH:
+            self.reconsider()
 
     def look_again(self) -> None:
         """Look at the machine now: something there has crossed a threshold."""

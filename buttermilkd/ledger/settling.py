@@ -11,6 +11,8 @@ from buttermilkd.sharing import Lease, Settled
 
 _ENDS = "max(:now, coalesce(started_at, :now))"
 """A clock that was set back ends nothing before its beginning."""
+MANY = 8
+"""Ends of one kind from which on they are recorded at one go."""
 _RECORD = {
     Event.COMPLETE: f"status = 'completed', ended_at = {_ENDS}, error = NULL, cause = NULL",
     Event.FAIL: f"status = 'failed', ended_at = {_ENDS}, error = :error, cause = :cause",
@@ -80,15 +82,15 @@ class _End:
 
 def _recorded(connection: sqlite3.Connection, event: Event, ends: list[_End]) -> list[_End]:
     """Record these, and return those that were: a job that has ended already, or was taken anew, is not."""
+    if len(ends) < MANY:
+        return [end for end in ends if connection.execute(_SETTLE[event], end.columns).rowcount]
     connection.execute("SAVEPOINT ends")
     changed = connection.executemany(_SETTLE[event], [end.columns for end in ends]).rowcount
-    if changed == len(ends):
-        recorded = ends
-    else:  # which of them, is told by each for itself
+    if changed != len(ends):  # which of them, is told by each for itself
         connection.execute("ROLLBACK TO ends")
-        recorded = [end for end in ends if connection.execute(_SETTLE[event], end.columns).rowcount]
+        ends = [end for end in ends if connection.execute(_SETTLE[event], end.columns).rowcount]
     connection.execute("RELEASE ends")
-    return recorded
+    return ends
 
 
 def _storable(text: str | None) -> str | None:

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from buttermilkd.clock import Clock
 from buttermilkd.jobs import Ending, Outcome
@@ -39,7 +38,7 @@ class CommandRun:
     """One attempt as one process."""
 
     def __init__(
-        self, attempt: Attempt, flow: FlowSettings, result: Path, timers: Timers, clock: Clock
+        self, attempt: Attempt, flow: FlowSettings, result: str, timers: Timers, clock: Clock
     ) -> None:
         self.attempt = attempt
         self.process: Process | None = None
@@ -58,7 +57,7 @@ class CommandRun:
             request = Request(
                 arguments=fill(flow.command or (), job),
                 directory=str(flow.directory),
-                environment=environment(job, flow.env, str(self._result)),
+                environment=environment(job, flow.env, self._result),
                 files={name: str(path) for name, path in flow.env_files.items()},
                 stdin=json.dumps(document(job)) + "\n",
             )

@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-from pathlib import Path
 from typing import NoReturn
 
 from buttermilkd.runner.scratch import removed
@@ -13,7 +12,7 @@ class UnusableResultError(Exception):
     """There is a result, and it cannot be taken; the message says why."""
 
 
-def read_result(path: Path, limit: int) -> str | None:
+def read_result(path: str, limit: int) -> str | None:
     """The JSON text in the file that a job wrote; None where it wrote none. The file is removed.
 
     Whatever the job may have put there instead of a file is neither followed nor waited for.
@@ -46,7 +45,7 @@ def read_result(path: Path, limit: int) -> str | None:
         raise UnusableResultError(f"the result file does not hold JSON: {error}") from error
 
 
-def remove_result(path: Path) -> None:
+def remove_result(path: str) -> None:
     """Remove the result file, or whatever is in its place, as far as that is possible."""
     removed(path)
 

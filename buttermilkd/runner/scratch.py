@@ -37,18 +37,21 @@ class Scratch:
             logger.warning("cannot remove %s in %s, such as %s", what, self._path, left[0].name)
             self._begin_anew()
 
-    def result(self, number: int) -> Path:
-        """Where the process of this number leaves its result: in a folder that it can write, and nothing is there."""
+    def result(self, number: int) -> str:
+        """Where the process of this number leaves its result: in a folder that it can write, and nothing is there.
+
+        The path is text here and below: each job has one, and making ``Path``s of them costs more than looking there.
+        """
         try:
-            if self._folder.lstat().st_mode & _MODE != _MODE:
+            if os.lstat(self._folder).st_mode & _MODE != _MODE:
                 self._folder.chmod(_MODE)
-            if not removed(self._folder / f"{number}.json"):
+            if not removed(f"{self._folder}/{number}.json"):
                 self._begin_anew()
         except OSError as error:
             logger.warning("cannot use %s for results: %s", self._folder, error.strerror)
             with suppress(OSError):  # else that job cannot write its result, and says so
                 self._begin_anew()
-        return self._folder / f"{number}.json"
+        return f"{self._folder}/{number}.json"
 
     def _begin_anew(self) -> None:
         """Raises OSError."""
@@ -57,19 +60,19 @@ class Scratch:
         self._folder = fresh
 
 
-def removed(path: Path) -> bool:
+def removed(path: str | Path) -> bool:
     """Whether nothing is there any more. What a job has shut is opened first; links are not followed."""
     try:
-        is_folder = stat.S_ISDIR(path.lstat().st_mode)
+        is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError as error:
         return isinstance(error, FileNotFoundError)
     if not is_folder:
         with suppress(OSError):
-            path.unlink()
+            os.unlink(path)  # noqa: PTH108
     else:
         shutil.rmtree(path, ignore_errors=True)
         if os.path.lexists(path):
-            _open_up(path)
+            _open_up(Path(path))
             shutil.rmtree(path, ignore_errors=True)
     return not os.path.lexists(path)
 

@@ -25,7 +25,7 @@ def main(report: Report) -> None:
         say(f"# {batches} batches of {size:,} jobs, made in {filled:.0f} s")
         big = client.batches()["batches"][0]["batch_id"]
         small = client.create(
-            "tick", records=map(str, range(report.pick(100_000, 40_000, 5_000))), priority=1
+            "tick", records=map(str, range(report.pick(400_000, 150_000, 5_000))), priority=1
         )
         until(lambda: client.batch(small.batch_id)["completed"], "the first jobs")
         ways: dict[str, Callable[[], object]] = {

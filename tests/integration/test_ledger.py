@@ -12,7 +12,7 @@ import pytest
 
 from buttermilkd.errors import ConflictError, NotFoundError, StorageError
 from buttermilkd.jobs import BatchSpec, Ending, Event, Outcome, Settlement, Status, Taken
-from buttermilkd.ledger import Ledger, creation, history, queries
+from buttermilkd.ledger import Ledger, creation, history, queries, settling
 from buttermilkd.ledger.creation import LATEST_ANSWERS, PORTION, Answer
 from buttermilkd.ledger.ledger import FILE
 from buttermilkd.ledger.queries import BatchFilter, JobPage
@@ -154,6 +154,19 @@ async def test_what_ended_jobs_left_can_be_asked_for(ledger: Ledger) -> None:
     events = await ledger.query(lambda db: queries.events(db, 0, 10, "b"))
     kinds = [event["kind"] for event in events]
     assert kinds == ["batch.created", "batch.started", "job.failed", "job.failed", "batch.ended"]
+
+
+@pytest.mark.parametrize("count", [3, settling.MANY + 2])
+async def test_of_ends_that_are_recorded_together_those_of_jobs_that_have_ended_already_are_not(
+    ledger: Ledger, count: int
+) -> None:
+    await ledger.create(spec(records=count), numbered(count), None)
+    taken = await take(ledger)
+    await ledger.settle([failed(taken[1])])
+    await ledger.settle([*map(completed, taken), completed(taken[0])])
+    now = await view(ledger)
+    assert (now["completed"], now["failed"], now["running"]) == (count - 1, 1, 0)
+    assert await counters_agree(ledger)
 
 
 async def test_any_text_that_a_job_says_of_itself_can_be_recorded(ledger: Ledger) -> None:

@@ -24,9 +24,9 @@ def folder() -> Iterator[Path]:
         yield Path(place)
 
 
-def usable(path: Path) -> bool:
-    path.write_text("1")
-    return path.read_text() == "1"
+def usable(path: str) -> bool:
+    Path(path).write_text("1")
+    return Path(path).read_text() == "1"
 
 
 def test_what_a_job_has_shut_is_opened_and_removed(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from buttermilkd.bell import Bell
 from buttermilkd.dispatcher import LAST_PATIENCE, Dispatcher
+from buttermilkd.dispatcher.dispatcher import GATHERING, MANY
 from buttermilkd.errors import StorageError
 from buttermilkd.jobs import Ending, Job, Outcome, Settlement, Status, Taken
 from buttermilkd.retries import RetryLimits
@@ -80,6 +81,8 @@ class BrokenQueue(MemoryQueue):
         super().__init__(clock)
         self.disk = asyncio.Event()
         self.disk.set()
+        self.settled: list[int] = []
+        """How many were recorded each time."""
 
     def recall(self) -> None:
         self.recalls += 1
@@ -89,6 +92,7 @@ class BrokenQueue(MemoryQueue):
         if self.full:
             raise StorageError("cannot use the ledger: database or disk is full")
         await super().settle(settlements)
+        self.settled.append(len(settlements))
         if self.lingers:
             self.disk.clear()
             await self.disk.wait()
@@ -146,6 +150,22 @@ async def test_no_more_is_taken_than_there_is_room_for_and_the_next_as_soon_as_o
     await settle_loop()
     assert scene.runner.begun == ["b.1", "b.2", "b.3"]
     assert scene.status("b.1") is Status.COMPLETED
+
+
+async def test_while_many_jobs_go_on_ends_are_gathered_and_recorded_together(scene: Scene) -> None:
+    scene.runner.concurrency = MANY + 5
+    scene.queue.add("b", "f", [str(n) for n in range(MANY + 5)])
+    scene.gate.set(is_open=True)
+    await settle_loop()
+    for number in range(1, 6):
+        scene.runner.end(f"b.{number}")
+        await settle_loop()
+    assert (scene.status("b.1"), scene.queue.settled) == (Status.RUNNING, [])
+    await scene.clock.advance(GATHERING)
+    assert scene.queue.settled == [5]
+    scene.runner.end("b.6")
+    await settle_loop()
+    assert scene.queue.settled == [5, 1], "the last few wait for no others"
 
 
 async def test_the_gates_allowance_bounds_what_runs(scene: Scene) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from buttermilkd.cgroups import Membership
 from buttermilkd.config.settings import IdleSettings
-from buttermilkd.idle.gate import Gate, Look
+from buttermilkd.idle.gate import FRESH, Gate, Look
 from buttermilkd.idle.policy.observations import Load, Measure, Reporter, Web
 from buttermilkd.idle.view import idle_view
 from buttermilkd.journal import Kind, fields_in
@@ -257,6 +257,19 @@ async def test_short_jobs_one_after_another_make_it_look_no_more_than_once_a_sec
         scene.gate.waiting = False
         await scene.clock.advance(0.1)
     assert len(scene.machine.ticks) in (2, 3)
+
+
+async def test_a_decision_made_a_moment_ago_is_shown_as_it_is(scene: Scene) -> None:
+    await scene.clock.advance(13)
+    decided = len(scene.looks)
+    for _ in range(100):
+        scene.gate.refresh()
+    await scene.clock.advance(FRESH / 2)
+    scene.gate.refresh()
+    assert len(scene.looks) == decided
+    await scene.clock.advance(FRESH)
+    scene.gate.refresh()
+    assert len(scene.looks) == decided + 1
 
 
 async def test_while_it_is_closed_and_nothing_runs_it_looks_less_often_too(scene: Scene) -> None:

@@ -37,6 +37,8 @@ class PacketChannel:
         self._broken = broken
         self._fail = fail
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
+        self._is_full = False
+        """The other end takes no more for now."""
         self._closed = False
         self._loop = asyncio.get_running_loop()
         connected.setblocking(False)
@@ -63,6 +65,7 @@ class PacketChannel:
                 socket.send_fds(self._socket, [data], fds)
             except BlockingIOError:
                 self._loop.add_writer(self._socket, self._flush)
+                self._is_full = True
                 return
             except OSError:
                 self._broken()
@@ -70,7 +73,8 @@ class PacketChannel:
             self._unsent.popleft()
             for fd in fds:
                 os.close(fd)
-        if not self._closed:
+        if self._is_full and not self._closed:
+            self._is_full = False
             self._loop.remove_writer(self._socket)
 
     def poll(self) -> None:

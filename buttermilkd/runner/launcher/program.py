@@ -95,14 +95,19 @@ class Launcher:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connected = True
             while connected:
+                may_have_ended = False
                 for fd, events in poller.poll():
                     if fd == self._wake:
                         os.read(self._wake, 4096)
+                        may_have_ended = True
                     elif fd == self._channel.fileno():
+                        waited = bool(self._ended)
                         connected = not events & _GONE and self._receive()
+                        may_have_ended |= waited and not self._ended
                     elif self._stop is not None and self._stop.take():
                         self._send("stopping", 0, 0)
-                self._collect()
+                if may_have_ended:
+                    self._collect()
         self._end_everything()
 
     def _receive(self) -> bool:

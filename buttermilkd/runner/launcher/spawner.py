@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 _UNWATCHED_FOR = 0.005
 """Seconds; what ends within them is read once, at its end, which spares the loop six calls and two wake-ups."""
 
+_ACKNOWLEDGED_WITHIN = 0.02
+"""Seconds; that an end has been heard of travels with the next request to start something, if one comes by then."""
+
 _STRAYS_AFTER = 0.01
 """Seconds; what is being stopped needs the CPU for a moment before the launcher does, which has the same priority."""
 
@@ -49,6 +52,7 @@ class Spawner:
         self._processes: dict[int, Process] = {}
         self._unwatched: list[Process] = []
         self._reap: list[int] = []
+        self._acknowledging = False
         self._strays: dict[int, bool] = {}
 
     @property
@@ -173,9 +177,10 @@ class Spawner:
                 self._misunderstood()
 
     def _process_ended(self, process: Process, status: int) -> None:
-        if not self._reap:
-            asyncio.get_running_loop().call_soon(self._acknowledge)
         self._reap.append(process.pid or 0)
+        if not self._acknowledging:
+            self._acknowledging = True
+            asyncio.get_running_loop().call_later(_ACKNOWLEDGED_WITHIN, self._acknowledge)
         process.on_ended(Exit(status=status))
 
     def _misunderstood(self) -> None:
@@ -185,6 +190,7 @@ class Spawner:
             self._launched.kill()
 
     def _acknowledge(self) -> None:
+        self._acknowledging = False
         if self._reap and self._channel is not None:
             self._channel.send({"reap": self._take_reap()})
 
