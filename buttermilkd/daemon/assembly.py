@@ -138,12 +138,20 @@ def _assembled(
         stopping=lambda: dispatcher.draining,
     )
 
+    recent = checks.RecentChecks(clock)
+
     async def check(flow: str) -> str | None:
         if (found := flows.get(flow)) is None:
             return "it is not configured any more"
         return await asyncio.to_thread(checks.check, found)
 
-    batches = Batches(flows=flows, check=check, ledger=on.ledger, dispatcher=dispatcher, queue=settings.queue)
+    async def check_again(flow: str) -> str | None:
+        found = flows.get(flow)
+        return await check(flow) if found is None else await recent.problem(found)
+
+    batches = Batches(
+        flows=flows, check=check_again, ledger=on.ledger, dispatcher=dispatcher, queue=settings.queue
+    )
     queue.attend(batches.follow)
     services = Services(
         in_force=in_force,

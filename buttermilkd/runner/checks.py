@@ -1,5 +1,6 @@
 """Why a flow cannot run on this host, found without running any of its code."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -7,9 +8,12 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
+from buttermilkd.clock import Clock
 from buttermilkd.runner.flow import FlowSettings
 from buttermilkd.runner.launcher.environment import inherited
 
+FIT_FOR = 1.0
+"""Seconds for which a flow that could run is taken for one that can."""
 _OLDEST_PYTHON = (3, 9)
 _VERSION_TIMEOUT = 10
 _VERSION = re.compile(r"Python (\d+)\.(\d+)")
@@ -32,6 +36,25 @@ def check(flow: FlowSettings) -> str | None:
     if flow.kind == "callable":
         return _check_callable(flow)
     return _check_command(flow)
+
+
+class RecentChecks:
+    """``check`` off the loop. That a flow can run is believed for a second: many batches of one job are created in that."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._fit: dict[str, tuple[FlowSettings, float]] = {}
+
+    async def problem(self, flow: FlowSettings) -> str | None:
+        """See ``check``."""
+        known = self._fit.get(flow.name)
+        if known is not None and known[0] is flow and self._clock.monotonic() - known[1] < FIT_FOR:
+            return None
+        at = self._clock.monotonic()
+        problem = await asyncio.to_thread(check, flow)
+        if problem is None:
+            self._fit[flow.name] = flow, at
+        return problem
 
 
 def _check_command(flow: FlowSettings) -> str | None:

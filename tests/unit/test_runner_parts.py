@@ -1,7 +1,7 @@
 """The runner's parts that need no process."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from buttermilkd.runner.arguments import UnusableArgumentError, fill
 from buttermilkd.runner.attempt import Allowance, Attempt, cause_of, timed_out
 from buttermilkd.runner.callables.calls import Pace, printed
 from buttermilkd.runner.callables.worker import Printed
-from buttermilkd.runner.checks import check
+from buttermilkd.runner.checks import FIT_FOR, RecentChecks, check
 from buttermilkd.runner.lanes import Lanes
 from buttermilkd.runner.launcher.environment import inherited
 from buttermilkd.runner.output import BoundedLog, LastLine, telling_line
@@ -234,6 +234,23 @@ class Checked:
 )
 def test_a_flow_that_cannot_run_says_why(flow: Checked, problem: str | None) -> None:
     assert check(flow) == problem
+
+
+async def test_a_flow_that_can_run_is_believed_to_for_a_second_and_one_that_cannot_is_not(
+    tmp_path: Path,
+) -> None:
+    clock, program = Hand(), tmp_path / "program"
+    checks, flow = RecentChecks(clock), Checked(command=(str(program),))
+    assert await checks.problem(flow) == f"command {program} does not exist"
+    program.write_text("")
+    program.chmod(0o755)
+    assert await checks.problem(flow) is None
+    program.unlink()
+    await clock.move(FIT_FOR / 2)
+    assert await checks.problem(flow) is None
+    assert await checks.problem(replace(flow)) is not None, "it is another one"
+    await clock.move(FIT_FOR / 2)
+    assert await checks.problem(flow) is not None
 
 
 def test_an_interpreter_is_asked_for_its_version_once_as_long_as_it_is_the_same_file(tmp_path: Path) -> None:
