@@ -40,6 +40,8 @@ ERROR_LIMIT = 16 * 1024
 MOST_TURNS = 1000
 """Between standard output and standard error that are told apart in what one job prints."""
 CAUSE_LIMIT = 200
+RESULT = json.JSONEncoder(allow_nan=False)
+"""One for all: ``json.dumps`` would make one for each result."""
 
 
 class Printed:
@@ -75,6 +77,8 @@ class Printed:
 
     def parts(self) -> List[str]:
         """It in turns: from standard output, from standard error, and so on; some may be empty."""
+        if not self._total:
+            return [""]
         self._cut()
         gap = b""
         if self._left_out:
@@ -224,7 +228,7 @@ class Worker:
 
     def completed(self, value: Any) -> Dict[str, Any]:
         try:
-            text = json.dumps(value, allow_nan=False)
+            text = RESULT.encode(value)
         except Exception as error:  # noqa: BLE001 - user objects may raise anything
             reason = f"result cannot be JSON: {error}"
             return {"ending": "failed", "cause": reason[:CAUSE_LIMIT], "error": reason[:ERROR_LIMIT]}
