@@ -35,6 +35,7 @@ def settle(connection: sqlite3.Connection, settlements: Iterable[Settlement], no
     """Record what became of taken jobs. What has ended already, or was taken anew since, is left as it is."""
     groups: dict[tuple[int, Event], list[_End]] = {}
     changed: list[Settlement] = []
+    left: dict[int, int] = {}
     for settlement in settlements:
         end = _End.of(settlement, now)
         groups.setdefault((end.lease.batch, end.event), []).append(end)
@@ -43,12 +44,18 @@ def settle(connection: sqlite3.Connection, settlements: Iterable[Settlement], no
         if recorded:
             changed += [end.settlement for end in recorded]
             _keep_remains(connection, recorded, now)
-            count(connection, batch, Status.RUNNING, TRANSITIONS[event][1], len(recorded))
+            left[batch] = count(connection, batch, Status.RUNNING, TRANSITIONS[event][1], len(recorded))
         if event is Event.FAIL and recorded:
             stop_if_asked(connection, batch)
-    ended = close_finished(connection, {batch for batch, _ in groups}, now)
-    stopping = connection.execute("SELECT 1 FROM batches WHERE phase = 'stopping' AND pending > 0 LIMIT 1")
-    return Settled(ended, stopping.fetchone() is not None, changed)
+    ended = close_finished(connection, {batch for batch, _ in groups if not left.get(batch)}, now)
+    may_stop = any(event is not Event.COMPLETE for _, event in groups)
+    return Settled(ended, may_stop and _are_any_stopping(connection), changed)
+
+
+def _are_any_stopping(connection: sqlite3.Connection) -> bool:
+    """Whether jobs wait that are to be cancelled: of batches that were stopped, perhaps before these came back."""
+    row = connection.execute("SELECT 1 FROM batches WHERE phase = 'stopping' AND pending > 0 LIMIT 1")
+    return row.fetchone() is not None
 
 
 @dataclass(slots=True)
@@ -132,12 +139,14 @@ def _keep_fault(connection: sqlite3.Connection, end: _End, now: float) -> None:
     events.record(connection, now, kind, text, end.job.batch_id, end.job.job_id)
 
 
-def count(connection: sqlite3.Connection, batch: int, source: Status, target: Status, jobs: int) -> None:
-    """Move ``jobs`` from one of a batch's counters to another."""
-    connection.execute(
-        f"UPDATE batches SET {source} = {source} - ?, {target} = {target} + ? WHERE key = ?",
+def count(connection: sqlite3.Connection, batch: int, source: Status, target: Status, jobs: int) -> int:
+    """Move ``jobs`` from one of a batch's counters to another; how many of its jobs have not ended."""
+    row = connection.execute(
+        f"""UPDATE batches SET {source} = {source} - ?, {target} = {target} + ? WHERE key = ?
+            RETURNING pending + running""",
         (jobs, jobs, batch),
-    )
+    ).fetchone()
+    return int(row[0])
 
 
 FROM_THE_FIRST = "CASE queue WHEN 'pubsub' THEN first_job ELSE next_job END"

@@ -86,8 +86,7 @@ class Writer:
         """Run it, and what is called meanwhile, in one transaction; where that cannot be committed, all of it fails."""
         group = [first]
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._run(first)
+            self._run_first(first)
             while len(group) < GROUP and (call := self._next()) is not None:
                 group.append(call)
                 self._run(call)
@@ -109,8 +108,20 @@ class Writer:
             self._calls.put(None)  # the end, for who works through the queue
         return call
 
+    def _run_first(self, call: _Call) -> None:
+        """Begin a transaction with this operation; where that fails, begin another without it."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            call.answer = call.operation(connection)
+        except Exception as error:  # noqa: BLE001 - it is raised where its answer is waited for
+            call.error = self._failure(error) if isinstance(error, sqlite3.Error) else error
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+
     def _run(self, call: _Call) -> None:
-        """Run one operation of a group within a savepoint, so that its failure is its own."""
+        """Run another operation of a group within a savepoint, so that its failure is its own."""
         connection = self._connection
         connection.execute("SAVEPOINT one")
         try:
