@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from mmap import mmap
 from typing import Protocol, cast
 
 from buttermilkd import peers
@@ -41,12 +42,14 @@ class Host(Protocol):
         """The connection is closed."""
 
 
-class ReporterConnection(asyncio.Protocol):
+class ReporterConnection(asyncio.BufferedProtocol):
     """Keeps the last snapshot of one reporter. Everything happens in the loop iteration that reads the line."""
 
-    def __init__(self, host: Host, clock: Clock) -> None:
+    def __init__(self, host: Host, clock: Clock, room: mmap) -> None:
+        """``room`` is where bytes are read into. It may be that of all connections: what is read is copied at once."""
         self._host = host
         self._clock = clock
+        self._room = room
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._heard_at = clock.monotonic()
@@ -79,7 +82,11 @@ class ReporterConnection(asyncio.Protocol):
         if why := self._host.admit(self, self.peer):
             self.refuse(why)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> mmap:  # noqa: ARG002 - there is one for all
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._room[:nbytes]
         now = self._clock.monotonic()
         earned = (now - self._read_at) * MAX_LINES_PER_SECOND
         self._credit = min(self._credit, MAX_LINES_PER_SECOND) + earned

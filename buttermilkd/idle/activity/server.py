@@ -6,6 +6,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable
+from mmap import mmap
 
 from buttermilkd.cgroups import Membership
 from buttermilkd.clock import Clock
@@ -26,6 +27,8 @@ STALE_FOR = 30.0
 REFUSALS_EVERY = 10.0
 """Seconds between two log lines about refused connections."""
 BACKLOG = 128
+ROOM = 256 * 1024
+"""Bytes that are read at once: more than a socket holds, so that what came while nothing was read is one reading."""
 
 
 class ActivityServer:
@@ -42,6 +45,8 @@ class ActivityServer:
         self._listener = listener
         self._clock = clock
         self._own = (0, os.geteuid())
+        # Without it the event loop makes one of this size for each line. Only its first page is ever touched by most lines.
+        self._room = mmap(-1, ROOM)
         self.on_change = on_change
         self._connections: set[ReporterConnection] = set()
         self._per_uid: Counter[int] = Counter()
@@ -59,7 +64,7 @@ class ActivityServer:
         loop = asyncio.get_running_loop()
         # Not create_unix_server: from Python 3.13 on that removes the socket's file, which is not ours.
         server = await loop.create_server(
-            lambda: ReporterConnection(self, self._clock), sock=self._listener, backlog=BACKLOG
+            lambda: ReporterConnection(self, self._clock, self._room), sock=self._listener, backlog=BACKLOG
         )
         try:
             await loop.create_future()
