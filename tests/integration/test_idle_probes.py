@@ -256,3 +256,24 @@ async def test_other_probes_are_looked_at_at_once_and_those_that_stay_go_on(cloc
         assert (stays.looks, goes.looks) == (looks, 1)
         await clock.advance(1)
         assert stays.looks == looks + 1
+
+
+async def test_where_there_is_nothing_to_probe_nothing_wakes_until_there_is() -> None:
+    slept: list[float] = []
+
+    class Counting(HandMovedClock):
+        async def sleep(self, seconds: float) -> None:
+            slept.append(seconds)
+            await super().sleep(seconds)
+
+    comes, counting = Scripted(), Counting()
+    async with probing(comes, counting) as seen:
+        seen.reconfigure([], 2.0)
+        await counting.advance(2)
+        del slept[:]
+        await counting.advance(600)
+        assert slept == []
+        looks = comes.looks
+        seen.reconfigure([comes], 2.0)
+        await settle_loop()
+        assert comes.looks == looks + 1

@@ -65,7 +65,10 @@ class Probing:
             seen = self._news.ring_count
             for probe in self._probes:
                 await self._look(probe)
-            await self._news.heard_or(seen, self._clock.sleep(self._every))
+            if self._probes:
+                await self._news.heard_or(seen, self._clock.sleep(self._every))
+            else:
+                await self._news.heard(seen)
 
     async def _look(self, probe: Probe) -> None:
         try:
