@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
+from weakref import ref
 
 from buttermilkd.web.rhythm import Counts
 
@@ -31,7 +33,7 @@ class Activity:
     other way round, so that one of the two always sees what the other did.
     """
 
-    __slots__ = ("_bell", "active_at", "requests", "total", "websockets")
+    __slots__ = ("_bell", "_requests", "active_at", "total", "websockets")
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
@@ -39,8 +41,7 @@ class Activity:
 
     def reset(self) -> None:
         """Nothing is going on, and nothing has been."""
-        self.requests = 0
-        """In flight."""
+        self._requests = 0
         self.websockets = 0
         """Open."""
         self.total = 0
@@ -48,13 +49,18 @@ class Activity:
         self.active_at = monotonic()
         """When users did something last: a request's end, a websocket's opening or message."""
 
+    @property
+    def requests(self) -> int:
+        """In flight."""
+        return self._requests
+
     def counts(self) -> Counts:
         """All of it at this moment, for the one who tells."""
         return Counts(self.requests, self.websockets, self.total, self.active_at)
 
     def begin(self) -> None:
         """A request has begun."""
-        self.requests += 1
+        self._requests += 1
         self.total += 1
         if self._bell.at_begin:
             self._bell.ring()
@@ -62,9 +68,9 @@ class Activity:
     def end(self) -> None:
         """It has ended, with everything that belongs to it."""
         self.active_at = monotonic()
-        if self.requests:  # not where a process was forked in the midst of a request: it counts its own
-            self.requests -= 1
-        if self._bell.at_end and not self.requests:
+        if self._requests:  # not where a process was forked in the midst of a request: it counts its own
+            self._requests -= 1
+        if self._bell.at_end and not self._requests:
             self._bell.ring()
 
     def opened(self) -> None:
@@ -117,3 +123,52 @@ class SharedActivity(Activity):
     def touch(self) -> None:
         with self._lock:
             super().touch()
+
+
+class Ends(Protocol):
+    """What a request is done by, such as a task of asyncio's."""
+
+    def done(self) -> bool: ...
+
+
+class TaskActivity(Activity):
+    """Counts for one event loop whose requests are done by a task each, until it is done and gone.
+
+    To hear of its end by its being gone costs a third of what a callback does, which takes a turn of the event
+    loop. A task that somebody keeps although it is done is found whenever the counts are read.
+    """
+
+    __slots__ = ("_on_end", "_tasks")
+
+    def __init__(self, bell: Bell) -> None:
+        super().__init__(bell)
+        self._on_end = self._ended  # made once, not for each request
+
+    def reset(self) -> None:
+        self._tasks: set[ref[Ends]] = set()
+        super().reset()
+
+    @property
+    def requests(self) -> int:
+        return len(self._tasks)
+
+    def counts(self) -> Counts:
+        for known in self._tasks.copy():  # the garbage collector may change the set itself at any moment
+            task = known()
+            if task is not None and task.done():
+                self._ended(known)
+        return super().counts()
+
+    def begin_by(self, task: Ends) -> None:
+        """A request has begun, which ends with this task."""
+        self._tasks.add(ref(task, self._on_end))
+        self.total += 1
+        if self._bell.at_begin:
+            self._bell.ring()
+
+    def _ended(self, gone: "ref[Ends]") -> None:
+        # By whichever thread drops the task: all of this may be done by two at a time, or twice.
+        self._tasks.discard(gone)
+        self.active_at = monotonic()
+        if self._bell.at_end and not self._tasks:
+            self._bell.ring()

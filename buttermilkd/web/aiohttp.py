@@ -6,19 +6,58 @@ or, which also reports a process that nobody has used yet: ``setup(application, 
 """
 
 import asyncio
+from asyncio import current_task
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.hdrs import UPGRADE
+from aiohttp.typedefs import Handler
 
-from buttermilkd.web.activity import Activity
+from buttermilkd.web.activity import Activity, TaskActivity
 from buttermilkd.web.exclusion import Counted, Exclude, Exclusion, Patterns
 from buttermilkd.web.reporter import REPORTERS, Reporter, Socket
 
 REPORTER = web.AppKey("buttermilkd_reporter", Reporter)
 """Where ``setup`` leaves the reporter in the application."""
+
+
+class CountingMiddleware:
+    """What ``activity_middleware`` gives."""
+
+    __middleware_version__ = 1  # as ``web.middleware`` marks it
+
+    def __init__(self, activity: TaskActivity, exclusion: Exclusion[web.Request], counted: Counted) -> None:
+        self._activity = activity
+        self._excludes = exclusion.covers if exclusion else None
+        self._counted = counted
+        self.needs_route = exclusion.has_predicate
+        """Whether it can count only when the application has found the request's handler: a predicate may ask."""
+
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.begin(request)
+        return await handler(request)
+
+    def begin(self, request: web.Request) -> None:
+        """Count it, unless it is excluded, until its response is written. Never raises."""
+        # The response is written after the handler has returned, by the task that each request has.
+        task = current_task()
+        if task is None or (
+            self._excludes is not None and self._excludes(request, request.path, request.method)
+        ):
+            return
+        if UPGRADE in request.headers and request.headers[UPGRADE].lower() == "websocket":
+            self._open(request, task)
+        else:
+            self._activity.begin_by(task)
+
+    def _open(self, request: web.Request, task: "asyncio.Task[Any]") -> None:
+        if self._counted.includes(request.path):
+            activity = self._activity
+            activity.opened()
+            task.add_done_callback(lambda _: activity.closed())
+            _hear(request, activity)
 
 
 def activity_middleware(
@@ -30,7 +69,7 @@ def activity_middleware(
     websockets_count: bool | dict[str, bool] = True,
     socket: Socket = None,
     app: str | None = None,
-) -> Middleware:
+) -> CountingMiddleware:
     """Report requests and websockets. To be the first of an application's middlewares.
 
     A request counts until its response is written, a websocket until its handler has returned; each message from
@@ -49,35 +88,28 @@ def activity_middleware(
         ValueError: ``app`` is empty, not printable or over 100 characters long.
     """
     activity = REPORTERS.reporter(app, "aiohttp", socket).activity
+    assert isinstance(activity, TaskActivity)  # noqa: S101 - as for all of this kind
     exclusion = Exclusion[web.Request](
         exclude, exclude_methods, exclude_user_agents, exclude_headers, header=_header
     )
-    excludes = exclusion.covers if exclusion else None
-    counted = Counted(websockets_count)
-
-    @web.middleware
-    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-        is_websocket = "Upgrade" in request.headers and _is_websocket(request)
-        if not (
-            (excludes is not None and excludes(request, request.path, request.method))
-            or (is_websocket and not counted.includes(request.path))
-        ):
-            _begin(request, activity, is_websocket=is_websocket)
-        return await handler(request)
-
-    return count
+    return CountingMiddleware(activity, exclusion, Counted(websockets_count))
 
 
 def setup(application: web.Application, **options: Any) -> Reporter:
-    """Add the middleware, before those that are there, and report while the application runs.
+    """Count in front of all middlewares that are there, and report while the application runs.
 
-    ``options`` are those of ``activity_middleware``, and so is what is raised.
+    ``options`` are those of ``activity_middleware``, and so is what is raised. An application that is served itself
+    has its requests counted before its first middleware, which costs least; one that is a part of another, or whose
+    ``exclude`` is a predicate, by a middleware.
     """
-    application.middlewares.insert(0, activity_middleware(**options))
+    middleware = activity_middleware(**options)
+    application.middlewares.insert(0, middleware)
     reporter = REPORTERS.reporter(options.get("app"), "aiohttp", options.get("socket"))
     application[REPORTER] = reporter
 
     async def run(_application: web.Application) -> AsyncIterator[None]:
+        if not middleware.needs_route:
+            _count_at_arrival(application, middleware)
         reporter.start()
         yield
         reporter.settle()
@@ -86,18 +118,27 @@ def setup(application: web.Application, **options: Any) -> Reporter:
     return reporter
 
 
-def _begin(request: web.Request, activity: Activity, *, is_websocket: bool) -> None:
-    # The response is written after the handler has returned, by the task that each request has.
-    task = asyncio.current_task()
-    if task is None:
+def _count_at_arrival(application: web.Application, middleware: CountingMiddleware) -> None:
+    """Do without the middleware where requests can be seen arriving: aiohttp does more for it than it does itself.
+
+    They can where aiohttp serves them by ``_handle``, which is not public, and has not asked for it yet. It has not
+    put together its middlewares then either; a part of another application has, and is not served itself.
+    """
+    make = getattr(getattr(type(application), "_make_handler", None), "__code__", None)
+    handle: Handler | None = getattr(application, "_handle", None)
+    if handle is None or "_handle" not in getattr(make, "co_names", ()):
         return
-    if is_websocket:
-        activity.opened()
-        task.add_done_callback(lambda _: activity.closed())
-        _hear(request, activity)
-    else:
-        activity.begin()
-        task.add_done_callback(lambda _: activity.end())
+    if application.pre_frozen or middleware not in application.middlewares:
+        return
+    begin, serve = middleware.begin, handle
+
+    def arrived(request: web.Request) -> Awaitable[web.StreamResponse]:
+        begin(request)
+        return serve(request)
+
+    with suppress(AttributeError):
+        object.__setattr__(application, "_handle", arrived)
+        application.middlewares.remove(middleware)
 
 
 def _hear(request: web.Request, activity: Activity) -> None:
@@ -132,10 +173,6 @@ def _listen(websocket: web.WebSocketResponse, activity: Activity) -> None:
 
 
 _MESSAGES = frozenset({web.WSMsgType.TEXT, web.WSMsgType.BINARY})
-
-
-def _is_websocket(request: web.Request) -> bool:
-    return request.headers["Upgrade"].lower() == "websocket"
 
 
 def _header(request: web.Request, name: str) -> str | None:

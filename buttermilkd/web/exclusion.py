@@ -47,6 +47,7 @@ class Exclusion(Generic[T]):
         """
         self._header = header
         self._predicate = _at_once(exclude) if callable(exclude) else None
+        self.has_predicate = self._predicate is not None
         paths = Paths(() if callable(exclude) else exclude)
         self._exact, self._prefixes = paths.exact, paths.prefixes
         self._methods = frozenset(method.upper() for method in _several(methods))

@@ -12,8 +12,10 @@ from threading import RLock, Thread
 
 from buttermilkd.places import activity_socket
 from buttermilkd.reports import MAX_NAME, Hello
-from buttermilkd.web.activity import Activity, Bell, SharedActivity
+from buttermilkd.web.activity import Activity, Bell, SharedActivity, TaskActivity
 from buttermilkd.web.speaker import Speaker
+
+_ACTIVITIES: dict[str, type[Activity]] = {"wsgi": SharedActivity, "aiohttp": TaskActivity}
 
 Socket = str | os.PathLike[str] | None
 """The path of an activity socket; None: wherever the daemon of this machine has it."""
@@ -30,7 +32,7 @@ class Reporter:
         self._bell = Bell(self.start)
         self._speaker: Speaker | None = None
         self._thread: Thread | None = None
-        self.activity = SharedActivity(self._bell) if kind == "wsgi" else Activity(self._bell)
+        self.activity = _ACTIVITIES.get(kind, Activity)(self._bell)
         """What to count on."""
 
     def start(self) -> None:

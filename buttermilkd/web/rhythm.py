@@ -8,7 +8,10 @@ from buttermilkd.reports import BEAT_MS
 BEAT = BEAT_MS / 1000
 """Seconds; something is told at least this often."""
 SETTLED_AFTER = 0.05
-"""Seconds without activity after which its end is told."""
+"""Seconds without activity after which its end is told, or later by a look where requests followed one another."""
+LONGEST_LOOK = 0.25
+"""Seconds between two looks while requests follow one another: from the time above on, each twice as long as the one
+before. A look takes the interpreter from the web server, for hundreds of times as long as counting a request does."""
 SPACING = 0.025
 """Seconds that each line takes of the time in which others may be told; two may follow each other at once. So no
 more than 42 are told within any second, and the daemon takes 50."""
@@ -43,6 +46,7 @@ class Rhythm:
         self._told_at = 0.0
         self._spent_until = 0.0
         self._was_quiet = False
+        self._patience = SETTLED_AFTER
 
     def look(self, counts: Counts, now: float) -> Plan:
         """Decide. Whoever asks tells the counts where the plan says so, says ``told`` then, and looks again."""
@@ -57,11 +61,12 @@ class Rhythm:
         if counts.requests and told.requests:
             # While requests follow one another, the end of each is no news: to be woken by it would cost the web
             # server as much as the request does.
-            until = due if is_calm else min(due, now + SETTLED_AFTER)
+            until = due if is_calm else min(due, now + self._patience)
+            self._patience = SETTLED_AFTER if is_calm else min(2 * self._patience, LONGEST_LOOK)
             return Plan(tell=False, wait=until - now, at_end=is_calm)
         if counts != told:
             return Plan(tell=False, wait=due - now)
-        self._was_quiet = is_calm
+        self._was_quiet, self._patience = is_calm, SETTLED_AFTER
         return Plan(tell=False, wait=(due if is_calm else min(due, calm_at)) - now, at_begin=True)
 
     def told(self, counts: Counts, now: float) -> None:

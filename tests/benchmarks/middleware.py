@@ -24,10 +24,16 @@ from tests.benchmarks.table import say
 from tests.benchmarks.upheaval import fates, storm
 
 BARE, LAYERED, COUNTED = "without the middleware", "with a layer that does nothing", "with the middleware"
+MIDDLEWARE = "with activity_middleware among its middlewares"
 FRAMEWORKS = {
     "uvicorn, a trivial ASGI application": {BARE: "bare", LAYERED: "layered", COUNTED: "counted"},
     "FastAPI under uvicorn": {BARE: "fastapi", COUNTED: "fastapi-counted"},
-    "aiohttp": {BARE: "aiohttp", COUNTED: "aiohttp-counted"},
+    "aiohttp": {
+        BARE: "aiohttp",
+        LAYERED: "aiohttp-layered",
+        MIDDLEWARE: "aiohttp-middleware",
+        COUNTED: "aiohttp-counted",
+    },
 }
 """What is compared, and which application of ``served`` it is."""
 SECONDS = 0.4

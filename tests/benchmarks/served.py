@@ -75,18 +75,28 @@ def fastapi(*, counted: bool) -> Any:
     return app
 
 
-def _serve_aiohttp(fd: int, *, counted: bool) -> None:
+def _serve_aiohttp(fd: int, how: str) -> None:
     """The same by aiohttp and its own server."""
     from aiohttp import web  # noqa: PLC0415
+    from aiohttp.typedefs import Handler  # noqa: PLC0415
 
-    from buttermilkd.web.aiohttp import setup  # noqa: PLC0415
+    from buttermilkd.web.aiohttp import activity_middleware, setup  # noqa: PLC0415
+
+    @web.middleware
+    async def nothing(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await handler(request)
 
     async def hello(_request: web.Request) -> web.Response:
         return web.Response(text="hello")
 
     app = web.Application()
-    if counted:
-        setup(app, app="bench")
+    match how:
+        case "aiohttp-layered":
+            app.middlewares.append(nothing)
+        case "aiohttp-middleware":
+            app.middlewares.append(activity_middleware(app="bench"))
+        case "aiohttp-counted":
+            setup(app, app="bench")
     app.router.add_get("/", hello)
     web.run_app(app, sock=socket.socket(fileno=fd), print=None, access_log=None)
 
@@ -168,7 +178,7 @@ async def _visit(port: int, seconds: float) -> int:
 
 def _serve(name: str, fd: int) -> None:
     if name.startswith("aiohttp"):
-        _serve_aiohttp(fd, counted=name == "aiohttp-counted")
+        _serve_aiohttp(fd, name)
         return
     import uvicorn  # noqa: PLC0415
 

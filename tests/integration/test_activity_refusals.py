@@ -61,6 +61,17 @@ async def test_a_peer_that_breaks_the_protocol_is_cut_off_and_only_that_one(
     assert f"closed a reporter's connection (pid {os.getpid()}, uid {os.getuid()})" in caplog.text
 
 
+async def test_what_came_while_nobody_read_is_counted_by_the_time_that_it_took(scene: Scene) -> None:
+    client = await scene.connect(HELLO)
+    await scene.until(lambda: bool(scene.reporters))
+    await scene.clock.advance(20)
+    lines = b"".join(snapshot(total=n) for n in range(1, 1001))
+    assert len(lines) > 50_000
+    assert client.send(lines) == len(lines)
+    await scene.until(lambda: scene.reporters[0].total == 1000)
+    assert scene.server.refusals == 0
+
+
 async def test_fifty_lines_a_second_are_read_for_as_long_as_it_likes(scene: Scene) -> None:
     client = await scene.connect(HELLO)
     for second in range(1, 11):

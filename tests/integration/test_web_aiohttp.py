@@ -1,7 +1,7 @@
 """The middleware for aiohttp, in a real server of aiohttp's."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,27 @@ def counted(path: Path) -> Activity:
     return REPORTERS.reporter("api", "aiohttp", path).activity
 
 
+@pytest.fixture(params=["setup", "middleware", "frozen"])
+def application(request: pytest.FixtureRequest, path: Path) -> Callable[..., web.Application]:
+    """Makes one whose requests are counted as they arrive, by a middleware, or by one that ``setup`` cannot spare."""
+
+    def make(*routes: web.RouteDef, **options: Any) -> web.Application:
+        if request.param == "middleware":
+            app = web.Application(middlewares=[activity_middleware(socket=path, app="api", **options)])
+        else:
+            app = web.Application()
+            setup(app, socket=path, app="api", **options)
+        app.add_routes(routes)
+        if request.param == "frozen":
+            app.pre_freeze()
+        return app
+
+    return make
+
+
+Make = Callable[..., web.Application]
+
+
 @asynccontextmanager
 async def served(app: web.Application) -> AsyncIterator[str]:
     """The address of a server of this application."""
@@ -44,7 +65,9 @@ async def served(app: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def test_a_request_counts_until_its_response_is_written(daemon: DaemonEnd, path: Path) -> None:
+async def test_a_request_counts_until_its_response_is_written(
+    daemon: DaemonEnd, path: Path, application: Make
+) -> None:
     seen: list[int] = []
 
     async def body() -> AsyncIterator[bytes]:
@@ -56,8 +79,7 @@ async def test_a_request_counts_until_its_response_is_written(daemon: DaemonEnd,
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=body())
 
-    app = web.Application(middlewares=[activity_middleware(socket=path, app="api")])
-    app.router.add_get("/", answer)
+    app = application(web.get("/", answer))
     async with served(app) as address, aiohttp.ClientSession() as session:
         async with session.get(address) as response:
             assert await response.read() == b"partpart"
@@ -65,7 +87,9 @@ async def test_a_request_counts_until_its_response_is_written(daemon: DaemonEnd,
     assert seen == [1, 1]
 
 
-async def test_a_file_counts_until_it_is_sent(daemon: DaemonEnd, path: Path, tmp_path: Path) -> None:
+async def test_a_file_counts_until_it_is_sent(
+    daemon: DaemonEnd, path: Path, tmp_path: Path, application: Make
+) -> None:
     file = tmp_path / "large"
     with file.open("wb") as made:
         made.truncate(64 << 20)  # more than any buffer on the way takes
@@ -73,8 +97,7 @@ async def test_a_file_counts_until_it_is_sent(daemon: DaemonEnd, path: Path, tmp
     async def answer(_request: web.Request) -> web.FileResponse:
         return web.FileResponse(file)
 
-    app = web.Application(middlewares=[activity_middleware(socket=path, app="api")])
-    app.router.add_get("/", answer)
+    app = application(web.get("/", answer))
     async with served(app) as address, aiohttp.ClientSession() as session:
         async with session.get(address) as response:
             await daemon.until(lambda: daemon.requests == 1)
@@ -84,7 +107,9 @@ async def test_a_file_counts_until_it_is_sent(daemon: DaemonEnd, path: Path, tmp
         await daemon.until(lambda: daemon.requests == 0)
 
 
-async def test_errors_and_clients_that_go_end_a_request(daemon: DaemonEnd, path: Path) -> None:
+async def test_errors_and_clients_that_go_end_a_request(
+    daemon: DaemonEnd, path: Path, application: Make
+) -> None:
     async def fail(_request: web.Request) -> web.Response:
         raise web.HTTPGone
 
@@ -92,9 +117,7 @@ async def test_errors_and_clients_that_go_end_a_request(daemon: DaemonEnd, path:
         await asyncio.Event().wait()
         raise AssertionError
 
-    app = web.Application(middlewares=[activity_middleware(socket=path, app="api")])
-    app.router.add_get("/fail", fail)
-    app.router.add_get("/stay", stay)
+    app = application(web.get("/fail", fail), web.get("/stay", stay))
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -108,6 +131,50 @@ async def test_errors_and_clients_that_go_end_a_request(daemon: DaemonEnd, path:
         leaving.cancel()
         await daemon.until(lambda: daemon.requests == 0 and daemon.total == 3)
     await runner.cleanup()
+
+
+async def test_a_request_whose_task_is_kept_ends_with_it_all_the_same(
+    daemon: DaemonEnd, application: Make
+) -> None:
+    kept: list[asyncio.Task[Any] | None] = []
+
+    async def keep(_request: web.Request) -> web.Response:
+        kept.append(asyncio.current_task())
+        return web.Response(text="kept")
+
+    async with served(application(web.get("/", keep))) as address, aiohttp.ClientSession() as session:
+        async with session.get(address) as response:
+            assert await response.read() == b"kept"
+        await daemon.until(lambda: daemon.requests == 0 and daemon.total == 1)
+    assert kept
+
+
+async def test_a_part_of_an_application_counts_what_is_its_own(daemon: DaemonEnd, path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    part, whole = web.Application(), web.Application()
+    setup(part, socket=path, app="api")
+    for app in (part, whole):
+        app.router.add_get("/page", answer)
+    whole.add_subapp("/part", part)
+    async with served(whole) as address, aiohttp.ClientSession() as session:
+        for where in ("/page", "/part/page", "/page"):
+            async with session.get(address + where) as response:
+                assert response.status == 200
+        await daemon.until(lambda: daemon.requests == 0 and daemon.total == 1)
+
+
+async def test_an_application_that_is_served_itself_is_spared_the_middleware(path: Path) -> None:
+    app = web.Application()
+    setup(app, socket=path, app="api")
+    assert len(app.middlewares) == 1
+    async with served(app) as address, aiohttp.ClientSession() as session:
+        assert not app.middlewares
+        async with session.get(address) as response:
+            assert response.status == 404
+    assert counted(path).total == 1
+    await asyncio.to_thread(REPORTERS.close)
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
@@ -148,6 +215,7 @@ async def test_a_websocket_counts_while_it_is_open_and_its_messages_are_activity
         ({"exclude": ["/healthz"]}, {}, "/", 1),
         ({"exclude": lambda request: request.query["missing"]}, {}, "/", 1),
         ({"exclude": lambda request: request.query["probe"] == "1"}, {}, "/?probe=1", 0),
+        ({"exclude": lambda request: request.match_info.http_exception is not None}, {}, "/", 0),
         ({"exclude_methods": ["GET"]}, {}, "/", 0),
         ({"exclude_user_agents": ["PROBE"]}, {"User-Agent": "probe"}, "/", 0),
         ({"exclude_headers": ["x-probe"]}, {"X-Probe": ""}, "/", 0),
@@ -156,10 +224,9 @@ async def test_a_websocket_counts_while_it_is_open_and_its_messages_are_activity
     ],
 )
 async def test_what_is_excluded_does_not_count(
-    options: dict[str, Any], headers: dict[str, str], where: str, total: int, path: Path
+    options: dict[str, Any], headers: dict[str, str], where: str, total: int, path: Path, application: Make
 ) -> None:
-    app = web.Application(middlewares=[activity_middleware(socket=path, app="api", **options)])
-    async with served(app) as address, aiohttp.ClientSession() as session:
+    async with served(application(**options)) as address, aiohttp.ClientSession() as session:
         async with session.get(address + where, headers=headers) as response:
             assert response.status == 404
     assert counted(path).total == total

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buttermilkd.reports import MAX_LINES_PER_SECOND
-from buttermilkd.web.rhythm import BEAT, SETTLED_AFTER, SPACING, Counts, Rhythm
+from buttermilkd.web.rhythm import BEAT, LONGEST_LOOK, SETTLED_AFTER, SPACING, Counts, Rhythm
 
 STEP = 0.001
 """Seconds that the one who tells is late at most."""
@@ -96,7 +96,7 @@ def test_what_begins_after_quiet_is_told_at_once(life: list[tuple[float, str]], 
     users = lived(life)
     while users.counts.requests:
         users.do("end")
-    users.wait(2 * SETTLED_AFTER + STEP)
+    users.wait(LONGEST_LOOK + 2 * SETTLED_AFTER + STEP)
     users.do(deed)
     assert users.told[-1] == (users.now, users.counts)
 
@@ -114,8 +114,20 @@ def test_the_end_is_told_when_things_have_settled(life: list[tuple[float, str]])
     users = lived(life)
     while users.counts.requests:
         users.do("end")
-    users.wait(2 * SETTLED_AFTER + STEP)
+    users.wait(LONGEST_LOOK + SETTLED_AFTER + STEP)
     assert users.told[-1][1] == users.counts
+
+
+@given(st.lists(st.tuples(st.floats(0.5, 3), st.floats(0, 3)), max_size=5))
+def test_the_end_of_a_request_alone_is_told_soon(requests: list[tuple[float, float]]) -> None:
+    users = Users()
+    for pause, lasts in requests:
+        users.wait(pause)
+        users.do("begin")
+        users.wait(lasts)
+        users.do("end")
+        users.wait(2 * SETTLED_AFTER + STEP)
+        assert users.told[-1][1] == users.counts
 
 
 @given(lives)
@@ -139,4 +151,4 @@ def test_steady_traffic_costs_few_lines_and_few_looks(requests: int, pause: floa
         users.do("end")
     lasted = users.now - began
     assert len(users.told) - lines <= 3 + 2 * lasted / BEAT
-    assert len(users.looks) - looks <= 3 + lasted / SETTLED_AFTER + 2 * lasted / BEAT
+    assert len(users.looks) - looks <= 6 + lasted / LONGEST_LOOK + 2 * lasted / BEAT
