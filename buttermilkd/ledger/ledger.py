@@ -138,7 +138,7 @@ class Ledger:
         try:
             if spec.records <= portion:
                 whole = list(records)
-                await self._open(lambda db: creation.write(db, spec, whole, answer, self._clock.now()))
+                await self._open(lambda db, now: creation.write(db, spec, whole, answer, now))
             else:
                 await self._create_in_portions(spec, records, portion, answer)
         finally:  # who was cancelled meanwhile may have created it all the same
@@ -156,18 +156,19 @@ class Ledger:
                 at, chunk = start, portion
                 await self._finish(lambda db: creation.fill(db, staged, at, len(spec.variants), chunk))  # noqa: B023
                 start += len(portion)
-            await self._open(lambda db: creation.activate(db, staged, answer, self._clock.now()))
+            await self._open(lambda db, now: creation.activate(db, staged, answer, now))
         except BaseException:
             await asyncio.shield(self._discard_quietly(staged))
             raise
 
-    async def _open(self, operation: Callable[[sqlite3.Connection], None]) -> None:
+    async def _open(self, operation: Callable[[sqlite3.Connection, float], None]) -> None:
         """Have an operation carried out that makes jobs takeable. Raises what it raises.
 
         Who waits for work is called before it is done: what is asked of the writer now comes behind it, and may
-        take those jobs in the same commit.
+        take those jobs in the same commit. It gets the time of this moment, which is before they are taken.
         """
-        call = self._writer.call(operation)
+        now = self._clock.now()
+        call = self._writer.call(lambda db: operation(db, now))
         self.work.ring()
         await self._finished(call)
 

@@ -113,14 +113,20 @@ async def test_a_batch_that_was_being_written_when_the_daemon_died_is_not_there_
 
 @pytest.mark.parametrize("records", [3, PORTION + 1])
 async def test_who_waits_for_work_can_take_it_in_the_commit_that_creates_it(
-    ledger: Ledger, records: int
+    ledger: Ledger, clock: HandMovedClock, records: int
 ) -> None:
     called = asyncio.ensure_future(ledger.work.heard())
     creating = asyncio.ensure_future(ledger.create(spec(records=records), numbered(records), None))
     await called
     assert not creating.done()
-    assert [one.job.job_id for one in await take(ledger, 2)] == ["b.1", "b.2"]
+    taking = asyncio.ensure_future(take(ledger, 2))
+    await asyncio.sleep(0)
+    clock.jump(5)
+    assert [one.job.job_id for one in await taking] == ["b.1", "b.2"]
     await creating
+    seen = await view(ledger)
+    assert seen["started_at"] is not None
+    assert seen["created_at"] <= seen["started_at"]
 
 
 async def test_cancelling_a_create_leaves_nothing(ledger: Ledger) -> None:
