@@ -75,7 +75,7 @@ async def one(services: Services, call: Call) -> web.Response:
 async def _view(services: Services, text: str) -> BatchView:
     """The batch that this is, or begins. Raises as ``queries.resolve``."""
     now = services.clock.now()
-    view = await services.ledger.query(lambda db: queries.batch(db, queries.resolve(db, text), now))
+    view = await services.ledger.query(lambda db: queries.named_batch(db, text, now))
     view["waiting_for"] = waiting_for(view, services.situation())
     return view
 

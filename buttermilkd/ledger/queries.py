@@ -29,13 +29,25 @@ def batch(connection: sqlite3.Connection, batch_id: str, now: float) -> BatchVie
     """
     row = batch_row(connection, batch_id)
     view = batch_view(row, now)
+    view["causes"] = _causes(connection, row["key"]) if row["failed"] else []
+    return view
+
+
+def named_batch(connection: sqlite3.Connection, text: str, now: float) -> BatchView:
+    """The batch whose id is, or alone begins with, ``text``. Raises as ``resolve``."""
+    try:
+        return batch(connection, text, now)
+    except NotFoundError:
+        return batch(connection, resolve(connection, text), now)
+
+
+def _causes(connection: sqlite3.Connection, batch: int) -> list[CauseView]:
     causes = connection.execute(
         """SELECT coalesce(cause, 'unknown') AS cause, count(*) AS jobs FROM jobs INDEXED BY jobs_failed
            WHERE batch = ? AND status = 'failed' GROUP BY cause ORDER BY jobs DESC LIMIT ?""",
-        (row["key"], CAUSES_SHOWN),
+        (batch, CAUSES_SHOWN),
     )
-    view["causes"] = [CauseView(cause=cause["cause"], jobs=cause["jobs"]) for cause in causes]
-    return view
+    return [CauseView(cause=cause["cause"], jobs=cause["jobs"]) for cause in causes]
 
 
 def batch_row(connection: sqlite3.Connection, batch_id: str) -> sqlite3.Row:
