@@ -8,6 +8,10 @@ from typing import Any
 from tests.benchmarks.report import Goal
 
 FILE = Path(__file__).parents[2] / "BENCHMARKS.md"
+SUMMARY = "goals"
+GOALS = ("Goal", "measured", "bound", "met")
+BLOCK = re.compile(r"<!-- ([a-z-]+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
+CELL = re.compile(r" ?(?<!\\)\| ?")
 PLOTS = FILE.parent / "docs" / "benchmarks"
 
 
@@ -24,7 +28,18 @@ def write(document: Mapping[str, Any], file: Path = FILE) -> None:
     text = file.read_text()
     for benchmark in document["benchmarks"]:
         text = placed(text, benchmark["name"], block(benchmark, document))
-    file.write_text(text)
+    file.write_text(placed(text, SUMMARY, summary(text)))
+
+
+def summary(text: str) -> str:
+    """All goals that stand in the blocks of a page, each with its benchmark, in one table."""
+    rows: list[list[str]] = []
+    for name, figures in BLOCK.findall(text):
+        lines = figures.splitlines()
+        if name != SUMMARY and _line(GOALS) in lines:
+            below = lines[lines.index(_line(GOALS)) + 2 :]
+            rows += [[name, *CELL.split(line)[1:-1]] for line in below if line.startswith("| ")]
+    return f"\n{table(['Benchmark', *GOALS], rows)}\n"
 
 
 def placed(text: str, name: str, figures: str) -> str:
@@ -49,9 +64,7 @@ def block(benchmark: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     parts += [f"![{name}](docs/benchmarks/{name}.svg)" for name in plotted]
     parts += [f"Not run: {reference}: {why}" for reference, why in benchmark["missing"].items()]
     if benchmark["goals"]:
-        parts.append(
-            table(["Goal", "measured", "bound", "met"], [_goal(goal) for goal in benchmark["goals"]])
-        )
+        parts.append(table(GOALS, [_goal(goal) for goal in benchmark["goals"]]))
     return "\n" + "\n\n".join(parts) + "\n"
 
 
@@ -64,4 +77,8 @@ def _goal(goal: Mapping[str, Any]) -> Sequence[str]:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of Markdown; all columns but the first are aligned to the right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(map(_line, lines))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

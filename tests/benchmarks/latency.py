@@ -14,7 +14,7 @@ SECONDS = 8.0
 
 def main(report: Report) -> None:
     """Print p50 and p99 of each."""
-    rounds, count = report.pick(3, 1), report.pick(70, 40, 5)
+    rounds, count = report.pick(2, 1), report.pick(100, 40, 5)
     peers = report.pick(PEERS, PEERS, ())
     found: dict[str, list[float]] = {OURS: [], RESULT: []}
     with driving.references(report, peers) as (able, store):

@@ -64,7 +64,7 @@ async def throughput(report: Report, folder: Path) -> None:
 
 async def _throughput(report: Report, folder: Path, title: str, names: dict[str, str]) -> None:
     """Requests a second of each, several processes of each, one after the other in changing order."""
-    processes, rounds = report.pick((4, 14), (2, 4))
+    processes, rounds = report.pick((4, 8), (2, 4))
     rates: dict[str, list[float]] = {name: [] for name in names}
     costs: dict[str, list[float]] = {name: [] for name in names}
     async with daemon_end(folder):

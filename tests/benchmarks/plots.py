@@ -11,6 +11,9 @@ COLOURS = ("#e07b00", "#3b8ed0", "#2f9e62")
 LOGARITHMIC = 20.0
 """A range of more times than this is drawn by its logarithm."""
 
+FEW = 7
+"""Places that are each named on the axis."""
+
 
 def draw(curves: Sequence[Curve], folder: Path) -> None:
     """Write a file of each curve's name."""
@@ -48,6 +51,9 @@ def _draw(curve: Curve, file: Path) -> None:
         axes.set_xscale(
             "symlog" if min(places) == 0 else "log", **({"linthresh": 1_000} if min(places) == 0 else {})
         )
+    if len(set(places)) <= FEW:
+        axes.set_xticks(sorted(set(places)), [f"{place:,.0f}" for place in sorted(set(places))])
+        axes.minorticks_off()
     if _is_wide(heights):
         axes.set_yscale("log")
     else:

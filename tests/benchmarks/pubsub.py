@@ -117,7 +117,7 @@ def main(report: Report) -> None:
 
 
 def measure(report: Report) -> None:
-    jobs, rounds = report.pick((10_000, 3), (2_000, 1), (100, 1))
+    jobs, rounds = report.pick((10_000, 2), (2_000, 1), (100, 1))
     rates: dict[str, list[float]] = {OURS: [], ONE: [], MANY: []}
     for _ in range(rounds):
         with emulator() as cloud:

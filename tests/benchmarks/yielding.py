@@ -135,7 +135,7 @@ FREEZER = "buttermilkd, by the freezer"
 
 def main(report: Report) -> None:
     """Print how long stopping and going on take."""
-    turns, rounds = report.pick(3, 1), report.pick(30, 12, 3)
+    turns, rounds = report.pick(3, 1), report.pick(20, 12, 3)
     say(
         f"# {JOBS} jobs, each a tree of three processes of which one burns a CPU, {turns} times {rounds} rounds"
     )

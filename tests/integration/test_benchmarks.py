@@ -110,16 +110,19 @@ def test_figures_take_their_place_in_the_document_and_leave_the_rest_as_it_is(tm
     report.show("title", ["", "jobs/s"], [["ours", "9"]], "a note")
     report.lacks("theirs", "it is not installed")
     report.goal("times theirs", 1.0, 2.0, at_least=True)
-    text = "before\n<!-- one -->\nold\n<!-- end of one -->\n<!-- two -->\nkept\n<!-- end of two -->\nafter\n"
+    goals = "<!-- goals -->\n<!-- end of goals -->\n"
+    text = f"{goals}before\n<!-- one -->\nold\n<!-- end of one -->\n<!-- two -->\nkept\n<!-- end of two -->\nafter\n"
     (tmp_path / "B.md").write_text(text)
     found = program.surroundings(Effort.QUICK) | {"benchmarks": [report.document()]}
     for _ in range(2):
         document.write(found, tmp_path / "B.md")
     written = (tmp_path / "B.md").read_text()
-    assert written.startswith("before\n<!-- one -->\n\nMeasured on ")
+    assert "\nbefore\n<!-- one -->\n\nMeasured on " in written
     assert written.endswith("<!-- end of one -->\n<!-- two -->\nkept\n<!-- end of two -->\nafter\n")
     assert "| ours | 9 |\n\na note\n\nNot run: theirs: it is not installed\n\n" in written
-    assert "| times theirs | 1.00 | ≥ 2.00 | **no** |" in written
+    assert "\n| times theirs | 1.00 | ≥ 2.00 | **no** |" in written
+    assert written.startswith("<!-- goals -->\n\n| Benchmark | Goal | measured | bound | met |\n")
+    assert written.count("\n| one | times theirs | 1.00 | ≥ 2.00 | **no** |\n") == 1
     assert "old" not in written
 
 
