@@ -38,6 +38,10 @@ async def keep_history(services: Services) -> None:
         await write_history(services.history, services.ledger)
 
 
+STOP_AGAIN = 30.0
+"""Seconds until it is tried again to cancel what is left of a stopped batch: nothing else may ever ask for it."""
+
+
 async def write_history(history: History, ledger: Ledger) -> None:
     slices = history.take()
     try:
@@ -55,6 +59,8 @@ async def finish_stops(services: Services) -> None:
             await services.ledger.finish_stops()
         except ButtermilkError as error:
             logger.error("cannot cancel the rest of a stopped batch: %s", error, extra=_TROUBLE)  # noqa: TRY400
+            await services.clock.sleep(STOP_AGAIN)
+            continue
         await services.ledger.stops.heard(seen)
 
 

@@ -119,13 +119,16 @@ class Dispatcher:
         return len(taken) == limit
 
     def _begin(self, taken: Iterable[Taken]) -> None:
-        """Start what was taken, or give it straight back where the gate has closed meanwhile."""
+        """Start what was taken, or give it straight back where the gate has closed meanwhile, or an end could not be recorded.
+
+        It may have been taken all the same, and would run in the place of a job whose end is not durable.
+        """
         for one in taken:
             job = one.job
             self._running[job.job_id] = one
             if self._is_refused(job):
                 self._end(one, Outcome(Ending.CANCELLED, error="cancelled before it began"))
-            elif not self._gate.is_open or self.draining:
+            elif not self._may_begin:
                 self._end(one, Outcome(Ending.GIVEN_BACK))
             else:
                 self._runner.start(job, partial(self._ended_by_itself, one))

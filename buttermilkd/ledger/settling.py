@@ -115,7 +115,9 @@ _AGAIN = {
 
 def _keep_remains(connection: sqlite3.Connection, ends: list[_End], now: float) -> None:
     """Keep what the attempts left: results, output, and how those ended that did not complete."""
-    results = [(end.lease.id, end.outcome.result) for end in ends if end.outcome.result is not None]
+    results = [
+        (end.lease.id, _storable(end.outcome.result)) for end in ends if end.outcome.result is not None
+    ]
     if results:
         connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?)", results)
     logs = [(end.lease.id, end.job.attempt, end.outcome.log) for end in ends if end.outcome.log]

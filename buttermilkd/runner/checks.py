@@ -74,6 +74,8 @@ def _check_callable(flow: FlowSettings) -> str | None:
         _ask_version(flow.python, flow.directory, _identity(flow.python, flow))
     except _UnfitError as error:
         return str(error)
+    except OSError as error:  # it has gone since it was looked for
+        return f"{flow.python} does not run: {error}"
     return None
 
 

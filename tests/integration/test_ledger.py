@@ -184,6 +184,14 @@ async def test_any_text_that_a_job_says_of_itself_can_be_recorded(ledger: Ledger
     assert (await view(ledger)).get("causes") == [{"cause": "ValueError: \\ud800\0", "jobs": 1}]
 
 
+async def test_a_result_with_half_of_a_surrogate_pair_is_kept_as_json_has_it(ledger: Ledger) -> None:
+    await ledger.create(spec(records=1), numbered(1), None)
+    (taken,) = await take(ledger)
+    await ledger.settle([Settlement(taken, Event.COMPLETE, Outcome(Ending.COMPLETED, result='"\ud800"'))])
+    rows, _ = await ledger.query(lambda db: queries.results(db, "b", JobPage(10, 0)))
+    assert [row["result"] for row in rows] == ["\ud800"]
+
+
 async def test_what_runs_when_a_daemon_dies_is_pending_again_at_once_and_has_used_no_attempt(
     tmp_path: Path, clock: HandMovedClock
 ) -> None:

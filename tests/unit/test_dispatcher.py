@@ -81,6 +81,9 @@ class BrokenQueue(MemoryQueue):
         super().__init__(clock)
         self.disk = asyncio.Event()
         self.disk.set()
+        self.out = asyncio.Event()
+        """Cleared while it takes its time to tell what it has taken."""
+        self.out.set()
         self.settled: list[int] = []
         """How many were recorded each time."""
 
@@ -100,7 +103,9 @@ class BrokenQueue(MemoryQueue):
     async def take(self, rooms: Mapping[str, int], limit: int) -> list[Taken]:
         if self.broken:
             raise StorageError("cannot use the ledger: disk I/O error")
-        return await super().take(rooms, limit)
+        taken = await super().take(rooms, limit)
+        await self.out.wait()
+        return taken
 
 
 @dataclass
@@ -250,6 +255,27 @@ async def test_nothing_is_taken_while_ends_cannot_be_recorded(scene: Scene) -> N
     scene.queue.full = False
     await scene.clock.advance(1.0)
     assert scene.status("b.2") is Status.COMPLETED
+    assert scene.runner.begun == ["b.1", "b.2", "b.3"]
+
+
+async def test_what_was_taken_while_an_end_could_not_be_recorded_is_given_back(scene: Scene) -> None:
+    scene.gate.set(is_open=True)
+    scene.queue.add("b", "f", ["x", "y", "z"])
+    await settle_loop()
+    scene.queue.disk.clear()
+    scene.queue.out.clear()
+    scene.runner.end("b.1")
+    await settle_loop()
+    assert scene.status("b.3") is Status.RUNNING, "it is taken"
+    scene.queue.full = True
+    scene.queue.disk.set()
+    await settle_loop()
+    scene.queue.out.set()
+    await settle_loop()
+    assert scene.runner.begun == ["b.1", "b.2"]
+    scene.queue.full = False
+    await scene.clock.advance(3)
+    assert scene.status("b.1") is Status.COMPLETED
     assert scene.runner.begun == ["b.1", "b.2", "b.3"]
 
 

@@ -20,6 +20,8 @@ _UNWATCHED_FOR = 0.005
 
 _ACKNOWLEDGED_WITHIN = 0.02
 """Seconds; that an end has been heard of travels with the next request to start something, if one comes by then."""
+_MOST_UNACKNOWLEDGED = 16
+"""... or at once where there are so many: the launcher reaps no orphans as long as any of its own waits for it."""
 
 _STRAYS_AFTER = 0.01
 """Seconds; what is being stopped needs the CPU for a moment before the launcher does, which has the same priority."""
@@ -178,7 +180,9 @@ class Spawner:
 
     def _process_ended(self, process: Process, status: int) -> None:
         self._reap.append(process.pid or 0)
-        if not self._acknowledging:
+        if len(self._reap) >= _MOST_UNACKNOWLEDGED:
+            self._let_reap()
+        elif not self._acknowledging:
             self._acknowledging = True
             asyncio.get_running_loop().call_later(_ACKNOWLEDGED_WITHIN, self._acknowledge)
         process.on_ended(Exit(status=status))
@@ -191,6 +195,9 @@ class Spawner:
 
     def _acknowledge(self) -> None:
         self._acknowledging = False
+        self._let_reap()
+
+    def _let_reap(self) -> None:
         if self._reap and self._channel is not None:
             self._channel.send({"reap": self._take_reap()})
 
