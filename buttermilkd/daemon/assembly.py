@@ -1,6 +1,5 @@
 """The one place that chooses adapters: everything is opened here in order, and closed in reverse."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -138,19 +137,12 @@ def _assembled(
         stopping=lambda: dispatcher.draining,
     )
 
-    recent = checks.RecentChecks(clock)
-
-    async def check(flow: str) -> str | None:
-        if (found := flows.get(flow)) is None:
-            return "it is not configured any more"
-        return await asyncio.to_thread(checks.check, found)
-
-    async def check_again(flow: str) -> str | None:
-        found = flows.get(flow)
-        return await check(flow) if found is None else await recent.problem(found)
-
     batches = Batches(
-        flows=flows, check=check_again, ledger=on.ledger, dispatcher=dispatcher, queue=settings.queue
+        flows=flows,
+        check=checks.by_name(flows, checks.RecentChecks(clock).problem),
+        ledger=on.ledger,
+        dispatcher=dispatcher,
+        queue=settings.queue,
     )
     queue.attend(batches.follow)
     services = Services(
@@ -167,7 +159,7 @@ def _assembled(
         history=history,
         recorder=on.recorder,
         activity=on.activity,
-        check=check,
+        check=checks.by_name(flows, checks.checked),
         launcher=on.launcher,
         journal=on.journal,
         reload=reloading.reload,

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,6 +39,23 @@ def check(flow: FlowSettings) -> str | None:
     return _check_command(flow)
 
 
+async def checked(flow: FlowSettings) -> str | None:
+    """``check`` off the loop."""
+    return await asyncio.to_thread(check, flow)
+
+
+def by_name(
+    flows: Mapping[str, FlowSettings], problem: Callable[[FlowSettings], Awaitable[str | None]]
+) -> Callable[[str], Awaitable[str | None]]:
+    """Have a flow of ``flows``, as they are at that moment, checked by its name."""
+
+    async def of(name: str) -> str | None:
+        flow = flows.get(name)
+        return "it is not configured any more" if flow is None else await problem(flow)
+
+    return of
+
+
 class RecentChecks:
     """``check`` off the loop. That a flow can run is believed for a second: many batches of one job are created in that."""
 
@@ -51,7 +69,7 @@ class RecentChecks:
         if known is not None and known[0] is flow and self._clock.monotonic() - known[1] < FIT_FOR:
             return None
         at = self._clock.monotonic()
-        problem = await asyncio.to_thread(check, flow)
+        problem = await checked(flow)
         if problem is None:
             self._fit[flow.name] = flow, at
         return problem

@@ -1,7 +1,7 @@
 """The JSON that passes between the daemon and its children, several documents a job.
 
-The parser and the writer are those that read the configuration, three times as fast as the standard library's; what they
-refuse and that one takes, halves of surrogate pairs, is left to that one.
+They are read and written by pydantic-core, three to four times as fast as by the standard library; what it refuses and
+that one takes, halves of surrogate pairs, is left to that one.
 """
 
 import json
